@@ -1,0 +1,99 @@
+"""What the servers are configured with: rendered copies of the compose folder's files, and the secrets as files.
+
+Copies, because a container's server runs as uid 999 and a checkout made under umask 077 would be unreadable to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drydock.errors import DrydockError
+from drydock.files import write_atomic
+
+if TYPE_CHECKING:
+    from drydock.environment import Environment
+    from drydock.settings import Settings
+
+SERVER_FILES = ("postgres/postgresql.conf", "postgres/pg_hba.conf", "redis/redis.conf")
+
+
+def compose_folder(settings: Settings) -> Path:
+    """The checkout's own compose folder where it has one, else the one that comes with drydock."""
+    package = Path(__file__).parents[1]
+    candidates = (settings.root / "compose", package / "compose", package.parents[1] / "compose")
+    for folder in candidates:
+        if (folder / "compose.yaml").exists() and (folder / "postgres" / "postgresql.conf").exists():
+            return folder
+    raise DrydockError(f"drydock's compose folder is missing beside {package}.", hint="Install drydock again.")
+
+
+def render(environment: Environment) -> Path:
+    """Write `.drydock/config` and `.drydock/secrets`; returns the former.
+
+    Files whose content has not changed are left alone, so that a running server sees no change.
+
+    Raises:
+        DrydockError: where the compose folder is incomplete.
+    """
+    settings = environment.settings
+    source, config, secrets = compose_folder(settings), settings.folder / "config", settings.folder / "secrets"
+    config.mkdir(mode=0o755, exist_ok=True)
+    secrets.mkdir(mode=0o700, exist_ok=True)
+    for name in SERVER_FILES:
+        _write(config / Path(name).name, (source / name).read_text(encoding="utf-8"), 0o644)
+    _copy_scripts(source / "postgres" / "initdb.d", config / "initdb.d")
+    for name, text in _secrets(environment, (config / "redis.conf").read_text(encoding="utf-8")).items():
+        _write(secrets / name, text, 0o600)
+    return config
+
+
+def digest(environment: Environment, *more: str) -> str:
+    """Hash of everything a server is started with: a different one means that `up` has to start it again."""
+    folder = compose_folder(environment.settings)
+    result = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        result.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    for text in (*_secrets(environment, "").values(), *more):
+        result.update(text.encode() + b"\0")
+    return result.hexdigest()
+
+
+def _secrets(environment: Environment, redis_configuration: str) -> dict[str, str]:
+    settings = environment.settings
+    limits = f"maxmemory {settings.redis_maxmemory}\nmaxmemory-policy {settings.redis_maxmemory_policy}\n"
+    return {
+        "postgres_password": settings.postgres_password,
+        # The container's side: the health check and psql connect to 127.0.0.1:5432 there. Replication has no
+        # database name of its own, so the third field is a star.
+        "pgpass": "".join(
+            f"127.0.0.1:5432:*:{role.name}:{role.password}\n"
+            for role in (environment.superuser, environment.owner, environment.app)
+        ),
+        "redis_password": settings.redis_password,
+        "redis.conf": f"{redis_configuration}\nrequirepass {settings.redis_password}\n{limits}",
+    }
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        path.chmod(mode)
+    else:
+        write_atomic(path, text, mode=mode)
+
+
+def _copy_scripts(source: Path, target: Path) -> None:
+    """Initialisation scripts keep their execute bit: it decides between running and sourcing them."""
+    target.mkdir(mode=0o755, exist_ok=True)
+    scripts = (
+        [path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")]
+        if source.is_dir()
+        else []
+    )
+    for stale in {path.name for path in target.iterdir()} - {path.name for path in scripts}:
+        (target / stale).unlink()
+    for script in scripts:
+        shutil.copyfile(script, target / script.name)
+        (target / script.name).chmod(0o755 if script.stat().st_mode & 0o100 else 0o644)

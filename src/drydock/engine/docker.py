@@ -1,0 +1,317 @@
+"""The docker engine: compose brings the servers up, the Docker SDK does all the rest."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import subprocess
+import tarfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from drydock import ports
+from drydock.engine import MAJOR, POSTGRES, REDIS, SERVICES, ServiceState, Volume, compose, configuration
+from drydock.errors import EngineError
+from drydock.images.resolve import major_of, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from drydock.checks import Check
+    from drydock.environment import Environment
+
+LABEL = "io.drydock.checkout"
+OLDEST = (20, 10)
+START_INTERVAL = (25, 0)  # the first engine that knows health_check.start_interval
+START = "Start Docker, or set ENGINE=embedded in .env for a new environment."
+DATA = "/var/lib/postgresql/data"
+
+
+def connect() -> docker.DockerClient:
+    """A client of the Docker engine that the Docker CLI would use, proven to answer.
+
+    Raises:
+        EngineError: where none answers, it is too old, or compose is missing.
+    """
+    try:
+        client = docker.from_env(timeout=60)
+        number = client.version()["Version"]
+    except (DockerException, OSError) as error:
+        raise EngineError(f"No Docker engine answers ({_reason(error)}).", hint=START) from error
+    found = version_tuple(number)
+    if found < OLDEST:
+        raise EngineError(f"Docker {number} is too old: 20.10 is needed.", hint=START)
+    compose.version()
+    return client
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version such as `26.1.5+dfsg1`."""
+    return tuple(int(number) for number in re.findall(r"\d+", text.split("+", maxsplit=1)[0])[:3])
+
+
+class DockerEngine:
+    """Postgres and Redis as containers of one compose project."""
+
+    name = "docker"
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        try:
+            self.client = docker.from_env(timeout=60)
+            self.version = self.client.version()["Version"]
+        except (DockerException, OSError) as error:
+            raise EngineError(
+                f"The Docker engine of this environment does not answer ({_reason(error)}).",
+                hint="Start Docker. The data is in its volumes and stays there.",
+            ) from error
+
+    def describe(self) -> str:
+        """Docker's and compose's versions."""
+        return f"Docker {self.version}, Compose {'.'.join(map(str, compose.version()))}"
+
+    def start(self, report: Callable[[str], None]) -> None:
+        """Resolve the images, then let compose create and start what is missing or has changed."""
+        compose.version()
+        chosen = {service: resolve(self.client, self.environment, service, report) for service in SERVICES}
+        self._refuse_other_major(chosen[POSTGRES])
+        self._forget_unfinished(report)
+        configuration.render(self.environment)
+        self.environment.record(images=chosen)
+        try:
+            self._compose().up()
+        except EngineError as error:
+            # Between the look at the ports and the start somebody else may have taken one.
+            raise ports.explain(self.environment) or error from error
+
+    def stop(self) -> bool:
+        """Stop and remove the containers; volumes stay."""
+        ran = any(state.status != "absent" for state in self.inspect().values())
+        if ran:
+            self._compose().down()
+        return ran
+
+    def destroy(self) -> list[str]:
+        """Remove containers, network and volumes that carry this checkout's label."""
+        self.stop()
+        removed = []
+        with _failing("remove this checkout's volumes"):
+            for volume in self._volumes():
+                volume.remove()
+                removed.append(volume.name)
+        return removed
+
+    def inspect(self) -> dict[str, ServiceState]:
+        """The state of both containers, from one listing and one look at each."""
+        states = dict.fromkeys(SERVICES, ServiceState(status="absent"))
+        with _failing("ask Docker for the state of the containers"):
+            for container in self._containers():
+                states[container.labels["com.docker.compose.service"]] = _service_state(container.attrs)
+        return states
+
+    def fingerprint(self) -> str:
+        """The image's content address."""
+        with _failing("look at the Postgres image"):
+            return str(self._container(POSTGRES).attrs["Image"])
+
+    def logs(self, service: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+        """The container's last lines; with `follow`, those to come as well."""
+        with _failing(f"read the log of {service}"):
+            stream = self._container(service).logs(tail=lines, stream=True, follow=follow)
+            pending = b""
+            for chunk in stream:
+                *whole, pending = (pending + chunk).split(b"\n")
+                yield from (line.decode(errors="replace") for line in whole)
+            if pending:
+                yield pending.decode(errors="replace")
+
+    def run(
+        self, program: str, arguments: Sequence[str], *, stdin: int | None = None, stdout: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a client program inside the server's container, as the superuser."""
+        command = [
+            "docker",
+            "exec",
+            "--interactive",
+            *self._as("postgres"),
+            self._container(POSTGRES).id,
+            program,
+            *arguments,
+        ]
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+
+    def interactive(self, program: str, arguments: Sequence[str]) -> int:
+        """Run psql or redis-cli inside its container on the user's terminal."""
+        import sys
+
+        terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
+        if program == "psql":
+            options, service, inside = self._as(self.environment.settings.app_user), POSTGRES, [program, *arguments]
+        else:
+            # The password is read inside the container: no argument and no process environment carries it there.
+            script = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" exec redis-cli "$@"'
+            options, service, inside = [], REDIS, ["sh", "-c", script, program, *arguments]
+        command = ["docker", "exec", *terminal, *options, self._container(service).id, *inside]
+        # Ctrl-C belongs to the program inside, not to us.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return subprocess.run(command, check=False).returncode
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def volumes(self) -> list[Volume]:
+        """This checkout's volumes, with sizes as Docker counts them."""
+        with _failing("list this checkout's volumes"):
+            sizes = {v["Name"]: v["UsageData"]["Size"] for v in self.client.df()["Volumes"] or [] if v.get("UsageData")}
+            return [
+                Volume(v.name, REDIS if v.name.endswith("-redis") else POSTGRES, sizes.get(v.name))
+                for v in self._volumes()
+            ]
+
+    def checks(self) -> list[Check]:
+        """What `doctor` should know of Docker, its images and its volumes."""
+        from drydock.engine.docker_checks import checks
+
+        return checks(self)
+
+    def volume_major(self) -> int | None:
+        """The Postgres major of the data volume; None where there is no volume or nothing in it."""
+        name = postgres_volume(self.environment)
+        if not any(volume.name == name for volume in self._volumes()):
+            return None
+        image = self.environment.state.images.get(POSTGRES) or self.environment.settings.postgres_image
+        container = self.client.containers.create(
+            image, volumes={name: {"bind": DATA, "mode": "ro"}}, labels={LABEL: "look"}
+        )
+        try:
+            stream, _ = container.get_archive(f"{DATA}/PG_VERSION")
+            return int(_only_file(b"".join(stream)))
+        except NotFound:
+            return None
+        finally:
+            container.remove(v=False)
+
+    def _refuse_other_major(self, image: str) -> None:
+        found = major_of(self.client, image)
+        if found not in {None, MAJOR}:
+            raise EngineError(
+                f"{image} is Postgres {found}; this drydock runs {MAJOR}.", hint="Set POSTGRES_IMAGE in .env."
+            )
+        if self.inspect()[POSTGRES].status != "absent":
+            return
+        self.environment.record(images={**self.environment.state.images, POSTGRES: image})
+        held = self.volume_major()
+        if held not in {None, MAJOR}:
+            name = postgres_volume(self.environment)
+            raise EngineError(
+                f"The volume {name} holds data of Postgres {held}; this drydock runs {MAJOR}.",
+                hint=f"Dump it with Postgres {held} first; `invoke destroy` gives it up.",
+            )
+
+    def _forget_unfinished(self, report: Callable[[str], None]) -> None:
+        """Remove a volume whose initialisation was interrupted: no `up` ever saw a usable server on it.
+
+        The entry point takes a half-initialised folder for a finished one and would skip the rest (official image).
+        """
+        if self.environment.state.system_identifier or self._still_initialising():
+            return
+        name = postgres_volume(self.environment)
+        stale = [volume for volume in self._volumes() if volume.name == name]
+        if stale:
+            report("the last initialisation was interrupted: starting it afresh")
+            with _failing(f"remove the unfinished volume {name}"):
+                for container in self._containers():
+                    container.remove(force=True)
+                stale[0].remove()
+
+    def _still_initialising(self) -> bool:
+        state = self.inspect()[POSTGRES]
+        return state.running and state.restarts == 0
+
+    def _compose(self) -> compose.Compose:
+        folder = configuration.compose_folder(self.environment.settings)
+        modern = version_tuple(self.version) >= START_INTERVAL
+        files = [folder / "compose.yaml", *([folder / "start-interval.yaml"] if modern else [])]
+        return compose.Compose(tuple(files), self._variables(health_interval="5s" if modern else "1s"))
+
+    def _variables(self, health_interval: str) -> dict[str, str]:
+        settings, state = self.environment.settings, self.environment.state
+        values = {
+            "NAME": state.name,
+            "CHECKOUT": state.checkout,
+            "ROOT": str(settings.root),
+            "FOLDER": str(settings.folder),
+            "STARTED_WITH": configuration.digest(self.environment),
+            "POSTGRES_IMAGE": state.images.get(POSTGRES, settings.postgres_image),
+            "REDIS_IMAGE": state.images.get(REDIS, settings.redis_image),
+            "POSTGRES_PORT": str(state.postgres_port),
+            "REDIS_PORT": str(state.redis_port),
+            "POSTGRES_MEMORY": settings.postgres_memory,
+            "POSTGRES_SHM": settings.postgres_shm,
+            "REDIS_MEMORY": settings.redis_memory,
+            "HEALTH_INTERVAL": health_interval,
+            "POSTGRES_VOLUME": postgres_volume(self.environment),
+            "REDIS_VOLUME": f"{state.name}-redis",
+        }
+        return {f"DRYDOCK_{name}": value for name, value in values.items()}
+
+    def _as(self, role: str) -> list[str]:
+        """Options of `docker exec` that connect a client program as `role`, the password coming from a file."""
+        values = {"PGHOST": "127.0.0.1", "PGUSER": role, "PGDATABASE": self.environment.settings.database}
+        values["PGPASSFILE"] = "/run/secrets/pgpass"
+        return [part for name, value in values.items() for part in ("--env", f"{name}={value}")]
+
+    def _containers(self) -> list[Any]:
+        filters = {"label": [f"{LABEL}={self.environment.state.checkout}", "com.docker.compose.service"]}
+        return list(self.client.containers.list(all=True, filters=filters, ignore_removed=True))
+
+    def _container(self, service: str) -> Any:
+        for container in self._containers():
+            if container.labels["com.docker.compose.service"] == service:
+                return container
+        raise EngineError(f"The {service} container does not exist.", hint="invoke up")
+
+    def _volumes(self) -> list[Any]:
+        return list(self.client.volumes.list(filters={"label": f"{LABEL}={self.environment.state.checkout}"}))
+
+
+def postgres_volume(environment: Environment) -> str:
+    """The volume of the current incarnation; the Postgres major is in its name."""
+    return f"{environment.state.name}-postgres-{MAJOR}-{environment.state.incarnation}"
+
+
+@contextmanager
+def _failing(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (APIError, ImageNotFound, OSError, DockerException) as error:
+        raise EngineError(f"Could not {doing}: {_reason(error)}.", hint="invoke doctor") from error
+
+
+def _only_file(archive: bytes) -> bytes:
+    """The content of the single file in a tar archive, which is how Docker hands a file out."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        stream = tar.extractfile(tar.getmembers()[0])
+        return stream.read() if stream else b""
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in one line, without the SDK's wrapping."""
+    text = getattr(error, "explanation", None) or str(error)
+    found = re.search(r"(FileNotFoundError|ConnectionRefusedError|PermissionError)\(\d+, '([^']+)'", text)
+    return (found.group(2) if found else text.splitlines()[0]).rstrip(".")
+
+
+def _service_state(attributes: dict[str, Any]) -> ServiceState:
+    state = attributes["State"]
+    return ServiceState(
+        status=state["Status"],
+        exit_code=state["ExitCode"] if state["Status"] in {"exited", "dead", "restarting"} else None,
+        restarts=attributes.get("RestartCount", 0),
+        health=state.get("Health", {}).get("Status", ""),
+        detail=f"{attributes['Config']['Image']} ({attributes['Id'][:12]})",
+    )

@@ -1,0 +1,69 @@
+"""The one exception root: every failure a user can meet is a sentence, an exit code and a next command."""
+
+from __future__ import annotations
+
+
+class DrydockError(Exception):
+    """A failure the user can act on.
+
+    Args:
+        message: what failed, and on which object, as one sentence.
+        hint: what to run or change next; empty where nothing would help.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(DrydockError):
+    """A setting is missing or malformed."""
+
+    exit_code = 2
+
+
+class RefusedError(DrydockError):
+    """A task declined to start because it could have destroyed something it must not."""
+
+    exit_code = 3
+
+
+class EngineError(DrydockError):
+    """The engine that runs the servers is missing, too old or failed."""
+
+    exit_code = 4
+
+
+class ImageError(EngineError):
+    """An image could be neither found, pulled nor built."""
+
+
+class PortTakenError(EngineError):
+    """A port of this environment is held by another process or container."""
+
+
+class NotReadyError(DrydockError):
+    """A server did not become usable, or stopped being so."""
+
+    exit_code = 5
+
+
+class MigrationError(DrydockError):
+    """A migration, or the history of migrations, failed."""
+
+    exit_code = 6
+
+
+class SeedError(DrydockError):
+    """Seeding failed; nothing of it was kept."""
+
+    exit_code = 7
+
+
+class BusyError(DrydockError):
+    """Another drydock task of this checkout holds the lock."""
+
+    exit_code = 8

@@ -1,0 +1,199 @@
+"""Ready means usable: the checks of a running environment, and the wait until they pass."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from drydock import postgres, redis_client, revisions
+from drydock.checks import Check, Status
+from drydock.engine import POSTGRES, REDIS
+from drydock.environment import HOST
+from drydock.errors import DrydockError, NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from drydock.engine import ServiceState
+    from drydock.environment import Environment, Role
+
+FIRST_POLL, LAST_POLL = 0.05, 0.5
+PROBE_TIMEOUT = 2
+LOG_LINES = 12
+
+# Asked as the application role: who the server is, what is installed, whether drydock noted facts in the database.
+_FACTS = """
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
+       current_setting('server_version'),
+       (SELECT json_object_agg(extname, extversion) FROM pg_extension),
+       to_regclass('drydock.facts') IS NOT NULL
+"""
+
+
+def postgres_up(environment: Environment) -> Check:
+    """The server takes TCP connections and answers a query as the superuser: before there is a database of ours."""
+    role = environment.superuser
+    return _timed("postgres:up", lambda: _query(environment, role, role.name))
+
+
+def redis_ready(environment: Environment) -> Check:
+    """Redis answers PONG and has loaded its data."""
+    return _timed("redis:ping", lambda: _ping(environment))
+
+
+def checks(environment: Environment) -> list[Check]:
+    """Every answer that `ready` stands for, each on its own, in the order in which they depend on each other."""
+    tcp = _timed("postgres:tcp", lambda: _listening(environment.state.postgres_port))
+    inside = list(_inside(environment)) if tcp.passed else []
+    return [tcp, *inside, redis_ready(environment)]
+
+
+def wait(environment: Environment, probes: dict[str, Callable[[Environment], Check]]) -> None:
+    """Poll until every probe passes: after 50 ms first, then ever less often.
+
+    A service that ends ends the wait at once.
+
+    Args:
+        environment: whose servers.
+        probes: what to ask, by service.
+
+    Raises:
+        NotReadyError: after READY_TIMEOUT, or when a service ended, with its last log lines.
+    """
+    deadline, pause, pending = time.monotonic() + environment.settings.ready_timeout, FIRST_POLL, dict(probes)
+    while True:
+        last = {service: probe(environment) for service, probe in pending.items()}
+        pending = {service: probes[service] for service, check in last.items() if not check.passed}
+        if not pending:
+            return
+        _refuse_the_dead(environment, pending)
+        if time.monotonic() > deadline:
+            service = next(iter(pending))
+            message = (
+                f"{service} is not usable after {environment.settings.ready_timeout:.0f} s: {last[service].detail}"
+            )
+            raise NotReadyError(
+                _with_log(environment, service, message),
+                hint=f"invoke logs --service {service}, or raise READY_TIMEOUT in .env",
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, LAST_POLL)
+
+
+def wait_for_servers(environment: Environment) -> None:
+    """Wait until both servers take work; the application's database need not exist yet."""
+    wait(environment, {POSTGRES: postgres_up, REDIS: redis_ready})
+
+
+def _refuse_the_dead(environment: Environment, pending: Iterable[str]) -> None:
+    states = environment.engine.inspect()
+    for service in pending:
+        state = states[service]
+        if state.failed or state.status == "absent":
+            raise NotReadyError(
+                _with_log(environment, service, _obituary(service, state)), hint=f"invoke logs --service {service}"
+            )
+        if state.status == "paused":
+            raise NotReadyError(f"{service} is paused.", hint="Unpause it, or: invoke down && invoke up")
+
+
+def _obituary(service: str, state: ServiceState) -> str:
+    if state.status == "restarting" or state.restarts:
+        return f"{service} does not stay up (started again {state.restarts} times, exit code {state.exit_code})"
+    if state.status == "absent":
+        return f"{service} is gone"
+    return f"{service} ended" + (f" with exit code {state.exit_code}" if state.exit_code is not None else "")
+
+
+def _with_log(environment: Environment, service: str, message: str) -> str:
+    lines = "\n".join(f"    {line}" for line in environment.engine.logs(service, lines=LOG_LINES))
+    return f"{message}. Its last words:\n{lines}" if lines else f"{message}."
+
+
+def _listening(port: int) -> str:
+    with socket.create_connection((HOST, port), timeout=PROBE_TIMEOUT):
+        return f"{HOST}:{port}"
+
+
+def _query(environment: Environment, role: Role, database: str) -> str:
+    with postgres.connect(environment, role, database, timeout=PROBE_TIMEOUT) as connection:
+        connection.execute("SELECT 1")
+        postgres.prove_ours(environment, connection)
+    return "SELECT 1"
+
+
+def _ping(environment: Environment) -> str:
+    with redis_client.connect(environment, timeout=PROBE_TIMEOUT) as redis:
+        answer = redis.ask("PING")
+        if answer != "PONG":
+            raise NotReadyError(f"Redis answers {answer!r} instead of PONG.")
+        if redis.info("persistence").get("loading") != "0":
+            raise NotReadyError("Redis is still loading its data.")
+        return f"PONG from Redis {redis.info('server').get('redis_version', '?')}"
+
+
+def _inside(environment: Environment) -> Iterator[Check]:
+    """The checks that one connection as the application role answers."""
+    begun = time.monotonic()
+    try:
+        with postgres.connect(environment, environment.app, timeout=PROBE_TIMEOUT) as connection:
+            row = connection.execute(_FACTS).fetchone()
+            assert row is not None
+            identifier, version, extensions, noted = row
+            current = revisions.applied(environment.settings, connection)
+            known = postgres.facts(connection) if noted else {}
+    except (psycopg.Error, DrydockError) as error:
+        yield Check("postgres:query", Status.FAIL, _one_line(error), "invoke up", time.monotonic() - begun)
+        return
+    yield _identity(environment, str(identifier), str(version), time.monotonic() - begun)
+    yield from _extensions(environment, extensions)
+    yield _schema(environment, current)
+    yield _seeds(environment, known)
+
+
+def _identity(environment: Environment, identifier: str, version: str, seconds: float) -> Check:
+    if environment.state.system_identifier not in {"", identifier}:
+        detail = f"the Postgres on port {environment.state.postgres_port} is not the one this checkout created"
+        return Check("postgres:query", Status.FAIL, detail, "invoke doctor", seconds)
+    return Check("postgres:query", Status.PASS, f"PostgreSQL {version} answers {environment.app.name}", seconds=seconds)
+
+
+def _extensions(environment: Environment, installed: Any) -> Iterator[Check]:
+    for name in environment.settings.project.extensions:
+        if name in installed:
+            yield Check(f"postgres:{name}", Status.PASS, installed[name])
+        else:
+            yield Check(f"postgres:{name}", Status.FAIL, f"extension {name} is not installed", "invoke up")
+
+
+def _schema(environment: Environment, current: list[str]) -> Check:
+    wanted = revisions.heads(environment)
+    if sorted(current) == sorted(wanted):
+        return Check("schema:head", Status.PASS, ", ".join(current) or "no migrations")
+    detail = f"at {', '.join(current) or 'nothing'}, the migrations end at {', '.join(wanted) or 'nothing'}"
+    return Check("schema:head", Status.FAIL, detail, "invoke migrate")
+
+
+def _seeds(environment: Environment, known: dict[str, str]) -> Check:
+    if not environment.settings.project.seeds:
+        return Check("seeds:loaded", Status.PASS, "no seeds")
+    if "seeded" in known:
+        return Check("seeds:loaded", Status.PASS, known["seeded"])
+    return Check("seeds:loaded", Status.WARN, "never seeded", "invoke seed")
+
+
+def _timed(name: str, ask: Callable[[], str]) -> Check:
+    begun = time.monotonic()
+    try:
+        check = Check(name, Status.PASS, ask())
+    except (OSError, psycopg.Error, DrydockError) as error:
+        check = Check(name, Status.FAIL, _one_line(error), "invoke up")
+    return replace(check, seconds=time.monotonic() - begun)
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")

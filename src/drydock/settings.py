@@ -1,0 +1,280 @@
+"""Every setting: read from the process environment, .env and [tool.drydock] in pyproject.toml, checked once, frozen.
+
+Plain dataclasses on purpose: `invoke status` has about 140 ms beyond Invoke's own start, and importing
+pydantic-settings alone takes twice that (measured; see benchmarks/RESULTS.md for the commands).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drydock.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MARKERS = ("tasks.py", ".drydock")
+SECRETS = ("POSTGRES_PASSWORD", "POSTGRES_OWNER_PASSWORD", "POSTGRES_APP_PASSWORD", "REDIS_PASSWORD")
+
+
+def _choice(*allowed: str) -> tuple[str, Callable[[str], str]]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError
+        return text
+
+    return f"one of {', '.join(allowed)}", parse
+
+
+def _matching(description: str, pattern: str) -> tuple[str, Callable[[str], str]]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return description, parse
+
+
+def _number(description: str, low: float, high: float, kind: type[int | float]) -> tuple[str, Callable[[str], Any]]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return description, parse
+
+
+# Postgres folds unquoted names to lower case and cuts them at 63 bytes (manual 4.1.1); the room left is for
+# the suffixes of templates and kept databases.
+_NAME = _matching(
+    "a name of 1 to 40 lower-case letters, digits and _, not starting with a digit", r"[a-z_][a-z0-9_]{0,39}"
+)
+_PORT = _number("empty or a port from 1 to 65535", 1, 65535, int)
+_IMAGE = _matching("an image reference such as pgvector/pgvector:pg16", r"[\w.\-/:@]+")
+_SIZE = _matching("a size such as 512m or 2g", r"[1-9]\d*[kmg]")
+_REDIS_SIZE = _matching("a size such as 256mb, or 0 for no limit", r"0|[1-9]\d*(kb|mb|gb)")
+_SECONDS = _number("seconds from 1 to 3600", 1, 3600, float)
+# Both servers read passwords from files of one line, and psql's password file gives : and \ a meaning.
+_SECRET = _matching(
+    "a password of 8 to 128 printable characters without spaces, quotes, : or \\", r"[!#-&(-9;-\[\]-~]{8,128}"
+)
+_POLICIES = (
+    "noeviction",
+    *(f"{keys}-{how}" for keys in ("allkeys", "volatile") for how in ("lru", "lfu", "random")),
+    "volatile-ttl",
+)
+
+
+def _variable(name: str, default: Any, rule: tuple[str, Callable[[str], Any]], *, secret: bool = False) -> Any:
+    allowed, parse = rule
+    return field(default=default, repr=not secret, metadata={"name": name, "allowed": allowed, "parse": parse})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What a repository says of itself in [tool.drydock] of its pyproject.toml.
+
+    Attributes:
+        name: how its containers and volumes begin; the folder's name where unset.
+        alembic: path of alembic.ini below the root; empty where the project has no migrations.
+        metadata: `module:attribute` of the SQLAlchemy metadata, for the drift check; may be empty.
+        seeds: `module:function` called with a psycopg connection, or a path to a .sql file; may be empty.
+        fingerprint: globs of further files that make a template database out of date.
+        extensions: extensions that must exist in the application's database.
+        version_table: Alembic's version table.
+    """
+
+    name: str = ""
+    alembic: str = ""
+    metadata: str = ""
+    seeds: str = ""
+    fingerprint: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ("vector",)
+    version_table: str = "alembic_version"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of one checkout. Sizes are as the servers take them, durations are seconds."""
+
+    root: Path
+    project: Project = Project()
+    app_env: str = _variable("APP_ENV", "development", _choice("development", "test", "staging", "production"))
+    engine: str = _variable("ENGINE", "auto", _choice("auto", "docker", "embedded"))
+    postgres_port: int | None = _variable("POSTGRES_PORT", None, _PORT)
+    redis_port: int | None = _variable("REDIS_PORT", None, _PORT)
+    ports: str = _variable("PORTS", "sticky", _choice("sticky", "auto"))
+    postgres_image: str = _variable("POSTGRES_IMAGE", "pgvector/pgvector:pg16", _IMAGE)
+    redis_image: str = _variable("REDIS_IMAGE", "redis:7-alpine", _IMAGE)
+    images: str = _variable("IMAGES", "auto", _choice("auto", "pull", "build"))
+    database: str = _variable("POSTGRES_DB", "app", _NAME)
+    owner: str = _variable("POSTGRES_OWNER", "app_owner", _NAME)
+    app_user: str = _variable("POSTGRES_APP_USER", "app", _NAME)
+    postgres_password: str = _variable("POSTGRES_PASSWORD", "", _SECRET, secret=True)
+    owner_password: str = _variable("POSTGRES_OWNER_PASSWORD", "", _SECRET, secret=True)
+    app_password: str = _variable("POSTGRES_APP_PASSWORD", "", _SECRET, secret=True)
+    redis_password: str = _variable("REDIS_PASSWORD", "", _SECRET, secret=True)
+    postgres_memory: str = _variable("POSTGRES_MEMORY", "2g", _SIZE)
+    postgres_shm: str = _variable("POSTGRES_SHM", "1g", _SIZE)
+    redis_memory: str = _variable("REDIS_MEMORY", "512m", _SIZE)
+    redis_maxmemory: str = _variable("REDIS_MAXMEMORY", "256mb", _REDIS_SIZE)
+    redis_maxmemory_policy: str = _variable("REDIS_MAXMEMORY_POLICY", "noeviction", _choice(*_POLICIES))
+    seed_size: str = _variable("SEED_SIZE", "small", _choice("small", "medium", "large"))
+    ready_timeout: float = _variable("READY_TIMEOUT", 60.0, _SECONDS)
+    lock_timeout: float = _variable("LOCK_TIMEOUT", 300.0, _SECONDS)
+
+    @property
+    def dotenv(self) -> Path:
+        """The checkout's .env."""
+        return self.root / ".env"
+
+    @property
+    def folder(self) -> Path:
+        """Where drydock keeps what belongs to this checkout."""
+        return self.root / ".drydock"
+
+    @property
+    def production(self) -> bool:
+        """True where no task may destroy anything."""
+        return self.app_env == "production"
+
+
+@cache
+def variables() -> Mapping[str, tuple[str, str]]:
+    """Every environment variable with its attribute and what it may hold, in the order of Settings."""
+    return {f.metadata["name"]: (f.name, f.metadata["allowed"]) for f in fields(Settings) if "name" in f.metadata}
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder at or above `start` (default: the working directory) that drydock can serve.
+
+    Raises:
+        SettingsError: where no folder up to the root of the file system has a tasks.py.
+    """
+    folder = (start or Path.cwd()).resolve()
+    for candidate in (folder, *folder.parents):
+        if any((candidate / marker).exists() for marker in MARKERS):
+            return candidate
+    raise SettingsError(f"No tasks.py at or above {folder}.", hint="Change into a checkout that uses drydock.")
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The variables of a .env file; empty where it does not exist.
+
+    Raises:
+        SettingsError: where it cannot be read or is not UTF-8.
+    """
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(stream=io.StringIO(path.read_text("utf-8")), interpolate=False) if path.exists() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"Cannot read {path}: {error}.", hint=f"Check its owner and mode: ls -l {path}") from error
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The process environment for a child process, with `extra` on top."""
+    return {**os.environ, **extra}
+
+
+@contextmanager
+def exported(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process while the body runs: for a project's own code that reads its environment."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def load(root: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check all settings of the checkout at `root`.
+
+    Args:
+        root: the checkout; found from the working directory by default.
+        environ: stands in for the process environment.
+
+    Raises:
+        SettingsError: naming every malformed variable with what it may hold.
+    """
+    root = root or find_root()
+    environ = os.environ if environ is None else environ
+    given = read_dotenv(root / ".env") | {name: environ[name] for name in variables() if environ.get(name)}
+    values, problems = {}, []
+    for f in fields(Settings):
+        text = given.get(f.metadata.get("name", ""), "").strip()
+        if not text:
+            continue
+        try:
+            values[f.name] = f.metadata["parse"](text)
+        except ValueError:
+            shown = "its value" if not f.repr else repr(text)
+            problems.append(f"{f.metadata['name']}: {shown} is not {f.metadata['allowed']}")
+    settings = Settings(root=root, project=_project(root), **values)
+    problems += _conflicts(settings)
+    if problems:
+        raise SettingsError("; ".join(problems) + ".", hint=f"Correct it in {root / '.env'} or in the environment.")
+    return settings
+
+
+def _conflicts(settings: Settings) -> list[str]:
+    """Values that are each allowed and cannot be had together."""
+    problems = []
+    if settings.postgres_port and settings.postgres_port == settings.redis_port:
+        problems.append(f"POSTGRES_PORT and REDIS_PORT are both {settings.postgres_port}")
+    if len({settings.owner, settings.app_user, "postgres"}) < 3:  # noqa: PLR2004 - three roles
+        problems.append("POSTGRES_OWNER, POSTGRES_APP_USER and the superuser postgres must be three different roles")
+    if settings.database in {"postgres", "template0", "template1"}:
+        problems.append(f"POSTGRES_DB: {settings.database!r} is one of the server's own databases")
+    return problems
+
+
+def _project(root: Path) -> Project:
+    path = root / "pyproject.toml"
+    if not path.exists():
+        return _default_project(root)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("drydock")
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"Cannot read {path}: {error}.") from error
+    return _default_project(root) if table is None else Project(**_checked(table, path))
+
+
+def _default_project(root: Path) -> Project:
+    """What is assumed of a repository that says nothing."""
+    return Project(alembic="alembic.ini" if (root / "alembic.ini").exists() else "")
+
+
+def _checked(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The [tool.drydock] table with its lists frozen, or the one error that names each wrong key."""
+    kinds = {f.name: tuple if "tuple" in str(f.type) else str for f in fields(Project)}
+    result: dict[str, Any] = {}
+    problems = []
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in kinds:
+            problems.append(f"{key} is unknown (known: {', '.join(sorted(kinds))})")
+        elif kinds[name] is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
+            result[name] = tuple(value)
+        elif kinds[name] is str and isinstance(value, str):
+            result[name] = value
+        else:
+            problems.append(f"{key} must be {'a list of strings' if kinds[name] is tuple else 'a string'}")
+    if problems:
+        raise SettingsError(f"[tool.drydock] in {path}: {'; '.join(problems)}.")
+    return result

@@ -1,0 +1,20 @@
+"""The command surface: one module per noun. Tasks parse, call and print; the work is done elsewhere."""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+from drydock.tasks import environment, images, inspection, migrations, seeds, servers
+
+__all__ = ["namespace"]
+
+
+def namespace() -> Collection:
+    """Every drydock task, for a project's own tasks.py: `namespace = drydock.tasks.namespace()`."""
+    top = Collection()
+    for task in (*environment.TASKS, *inspection.TASKS, *servers.TASKS):
+        top.add_task(task)
+    for name, group in (("migrate", migrations.group()), ("seed", seeds.group()), ("reset", seeds.reset_group())):
+        top.add_collection(group, name=name)
+    top.add_collection(images.group(), name="images")
+    return top

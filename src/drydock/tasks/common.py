@@ -1,0 +1,100 @@
+"""What every task shares: errors become sentences and exit codes, and changing tasks hold the checkout's lock."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from drydock.console import Console
+from drydock.errors import DrydockError, EngineError, RefusedError
+from drydock.settings import Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from drydock.environment import Environment
+
+JSON_HELP = "Print one JSON document on stdout."
+YES_HELP = "Do not ask."
+INTERRUPTED = 130
+
+
+def command(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:  # noqa: A002 - Invoke's own parameter
+    """Make an Invoke task of a function `(console, **arguments)`; a `json_output` parameter becomes --json."""
+
+    def decorate(body: Callable[..., None]) -> Any:
+        signature = inspect.signature(body)
+        takes_json = "json" in signature.parameters
+
+        @functools.wraps(body)
+        def run(_context: Any, *arguments: Any, **named: Any) -> None:
+            json_output = bool(named.get("json"))
+            console = Console(json_output=json_output)
+            try:
+                body(console, *arguments, **named)
+            except DrydockError as error:
+                if debugging():
+                    raise
+                console.error(error)
+                raise Exit(code=error.exit_code) from None
+            except KeyboardInterrupt:
+                console.note("interrupted; the next run goes on from here")
+                raise Exit(code=INTERRUPTED) from None
+            except OSError as error:
+                if debugging():
+                    raise
+                console.error(_system_error(error))
+                raise Exit(code=EngineError.exit_code) from None
+
+        texts = {**(help or {}), **({"json": JSON_HELP} if takes_json else {})}
+        return task(help=texts, **options)(run)
+
+    return decorate
+
+
+def debugging() -> bool:
+    """True with Invoke's own --debug: tracebacks are wanted then."""
+    return logging.getLogger("invoke").isEnabledFor(logging.DEBUG)
+
+
+def settings() -> Settings:
+    """The settings of the checkout the task was called in."""
+    return load()
+
+
+@contextmanager
+def changing(console: Console, name: str) -> Iterator[Environment]:
+    """The existing environment, with the checkout's lock held while the body changes it."""
+    from drydock.environment import open_existing
+    from drydock.lock import locked
+
+    found = open_existing()
+    with locked(found.settings.folder, name, timeout=found.settings.lock_timeout, report=console.step):
+        # What was recorded before the lock was ours may be out of date.
+        yield open_existing(found.settings.root)
+
+
+def confirmed(question: str, expected: str, *, yes: bool) -> None:
+    """Go on only with --yes or the expected answer.
+
+    Raises:
+        RefusedError: where neither was given; without a terminal nothing is asked.
+    """
+    from drydock.console import confirm
+
+    if not yes and not confirm(question, expected):
+        raise RefusedError("Nothing was done.", hint="Type the name that is asked for, or pass --yes.")
+
+
+def _system_error(error: OSError) -> DrydockError:
+    name = f" ({error.filename})" if error.filename else ""
+    return DrydockError(
+        f"The operating system refused: {error.strerror or error}{name}.",
+        hint="invoke doctor; add --debug for the traceback",
+    )

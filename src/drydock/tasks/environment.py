@@ -1,0 +1,120 @@
+"""up, down, destroy, env."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drydock.tasks.common import YES_HELP, changing, command, confirmed, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drydock.console import Console
+    from drydock.environment import Environment
+    from drydock.lifecycle import Up
+
+
+@command()
+def up(console: Console, json: bool = False) -> None:
+    """Start Postgres and Redis, migrate, and seed on first start; does nothing where all is well."""
+    from drydock import lifecycle
+    from drydock.lock import locked
+    from drydock.state import StateFile
+
+    current = settings()
+    StateFile(current.folder).prepare()
+    with locked(current.folder, "up", timeout=current.lock_timeout, report=console.step):
+        environment, notes = lifecycle.prepare(settings())
+        for note in notes:
+            console.note(note)
+        found = lifecycle.is_up(environment)
+        result = (
+            lifecycle.Up(environment, changed=False, checks=found)
+            if found
+            else lifecycle.bring_up(environment, console)
+        )
+    console.result(_up_data(result, console), _up_lines(result))
+
+
+@command()
+def down(console: Console, json: bool = False) -> None:
+    """Stop Postgres and Redis. All data stays."""
+    with changing(console, "down") as environment:
+        with console.phase("stop"):
+            ran = environment.engine.stop()
+        environment.record(started_with="")
+    console.result(
+        {"stopped": ran}, ["Stopped. The data stays; `invoke up` brings it back." if ran else "Nothing was running."]
+    )
+
+
+@command(help={"yes": YES_HELP})
+def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
+    """Remove this checkout's servers with all their data. There is no way back; it asks first."""
+    from drydock.environment import refuse_in_production
+
+    current = settings()
+    refuse_in_production(current, "destroy")
+    with changing(console, "destroy") as environment:
+        names = ", ".join(volume.name for volume in environment.engine.volumes()) or "nothing yet"
+        confirmed(
+            f"This removes {names} for good. Type {environment.state.name} to go on:", environment.state.name, yes=yes
+        )
+        with console.phase("destroy"):
+            removed = environment.engine.destroy()
+        environment.record(engine="", engine_reason="", system_identifier="", started_with="", images={})
+    console.result({"removed": removed}, [f"Removed {', '.join(removed) or 'nothing'}. Backups and .env stay."])
+
+
+@command()
+def env(console: Console, json: bool = False) -> None:
+    """Print the connection URLs for the shell, passwords included: eval "$(invoke env)"."""
+    from drydock.environment import open_existing
+
+    environment = open_existing()
+    values = {
+        "DATABASE_URL": environment.database_url(environment.app),
+        "DATABASE_OWNER_URL": environment.database_url(environment.owner),
+        "REDIS_URL": environment.redis_url(),
+    }
+    console.result(values, (f"export {name}='{value}'" for name, value in values.items()))
+
+
+def _up_data(result: Up, console: Console) -> dict[str, object]:
+    environment = result.environment
+    return {
+        "changed": result.changed,
+        "engine": environment.state.engine,
+        "engine_reason": environment.state.engine_reason,
+        "phases": console.phases,
+        "migrated": [step.revision for step in result.migrated.steps] if result.migrated else [],
+        "seeded": result.seeded.written if result.seeded else {},
+        "checks": {check.name: str(check.status) for check in result.checks},
+        "urls": urls(environment),
+    }
+
+
+def _up_lines(result: Up) -> Iterator[str]:
+    environment = result.environment
+    if not result.changed:
+        yield f"Already up on {environment.state.engine}: nothing to do."
+    elif result.seeded:
+        rows = sum(result.seeded.written.values())
+        yield f"Ready on {environment.state.engine}, seeded with {rows:,} rows ({result.seeded.size})."
+    else:
+        yield f"Ready on {environment.state.engine}."
+    for name, url in urls(environment).items():
+        yield f"  {name:<10}{url}"
+    if result.changed:
+        yield '  eval "$(invoke env)" gives your shell the passwords; `invoke psql` connects at once.'
+
+
+def urls(environment: Environment) -> dict[str, str]:
+    """The connection URLs without passwords."""
+    return {
+        "postgres": environment.database_url(environment.app, password=False),
+        "redis": environment.redis_url(password=False),
+    }
+
+
+TASKS = (up, down, destroy, env)

@@ -1,0 +1,87 @@
+"""status, doctor, logs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from invoke.exceptions import Exit
+
+from drydock.checks import Status, worst
+from drydock.console import stream
+from drydock.errors import NotReadyError, SettingsError
+from drydock.tasks.common import command
+from drydock.tasks.environment import urls
+
+if TYPE_CHECKING:
+    from drydock.console import Console
+
+
+@command()
+def status(console: Console, json: bool = False) -> None:
+    """Show what runs, where, and whether it is usable; exit code 5 where it is not."""
+    from drydock import readiness
+    from drydock.environment import open_existing
+
+    environment = open_existing()
+    checks = readiness.checks(environment)
+    state = environment.state
+    data = {
+        "status": str(worst(checks)),
+        "engine": state.engine,
+        "engine_reason": state.engine_reason,
+        "name": state.name,
+        "urls": urls(environment),
+        "checks": [asdict(check) for check in checks],
+    }
+    heading = f"{state.name} on {state.engine} ({state.engine_reason})"
+    console.result(
+        data, [heading, *(f"  {name:<10}{url}" for name, url in urls(environment).items()), *console.checks(checks)]
+    )
+    if worst(checks) is Status.FAIL:
+        raise Exit(code=NotReadyError.exit_code)
+
+
+@command()
+def doctor(console: Console, json: bool = False) -> None:
+    """Examine engine, images, ports, disk, files, clocks, settings, extensions and migrations; one fix per finding."""
+    from drydock import doctor as examination
+
+    checks = examination.examine()
+    found = [check for check in checks if check.status is not Status.PASS]
+    data = {"status": str(worst(checks)), "checks": [asdict(check) for check in checks]}
+    summary = (
+        f"{len(checks)} checks, {len(found)} with something to do." if found else f"{len(checks)} checks, all is well."
+    )
+    console.result(data, [*console.checks(checks), summary])
+    if worst(checks) is Status.FAIL:
+        raise Exit(code=1)
+
+
+@command(
+    help={
+        "service": "postgres or redis; both by default.",
+        "lines": "How many lines of each.",
+        "follow": "Go on with new lines; Ctrl-C ends.",
+    },
+)
+def logs(console: Console, service: str = "", lines: int = 50, follow: bool = False, json: bool = False) -> None:
+    """Show what the servers wrote."""
+    from drydock.engine import SERVICES
+    from drydock.environment import open_existing
+
+    if service and service not in SERVICES:
+        raise SettingsError(f"There is no service {service!r}; there are {' and '.join(SERVICES)}.")
+    if follow and (json or not service):
+        raise SettingsError(
+            "--follow needs one --service and goes without --json.", hint="invoke logs --service postgres --follow"
+        )
+    engine = open_existing().engine
+    if follow:
+        stream(engine.logs(service, lines=lines, follow=True))
+        return
+    found = {name: list(engine.logs(name, lines=lines)) for name in ([service] if service else SERVICES)}
+    console.result(found, (f"{name} | {line}" for name, written in found.items() for line in written))
+
+
+TASKS = (status, doctor, logs)

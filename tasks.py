@@ -1,0 +1,5 @@
+"""The command surface: `invoke --list` shows it."""
+
+from drydock.tasks import namespace as drydock_tasks
+
+namespace = drydock_tasks()
