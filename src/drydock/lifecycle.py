@@ -115,7 +115,7 @@ def _fill(environment: Environment, console: Console) -> tuple[Migrated, Seeded 
         console.step(f"{step.revision}  {step.title}")
     with postgres.connect(environment, environment.owner) as connection:
         known = postgres.facts(connection, ["seeded"])
-    if known or not environment.settings.project.seeds:
+    if known or not environment.settings.project.seeds or environment.settings.production:
         return migrated, None
     with console.phase("seed"), console.progress("seeding") as progress:
         return migrated, seed.run(environment, size=environment.settings.seed_size, progress=progress)

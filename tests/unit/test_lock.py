@@ -38,7 +38,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
     """Who waits is told for whom, and who waits too long is told by whom."""
-    other, told = hold(tmp_path), []
+    other = hold(tmp_path)
+    told: list[str] = []
     with (
         pytest.raises(BusyError, match=f"invoke up, process {other.pid}"),
         locked(tmp_path, "down", timeout=0.2, report=told.append),
@@ -59,7 +60,8 @@ def test_the_lock_is_free_after_a_kill(tmp_path: Path) -> None:
 
 def test_one_after_the_other(tmp_path: Path) -> None:
     """A waiter gets the lock as soon as the holder lets go."""
-    other, told = hold(tmp_path), []
+    other = hold(tmp_path)
+    told: list[str] = []
 
     def release(line: str) -> None:
         told.append(line)

@@ -68,7 +68,8 @@ def test_taken_port_is_reported_with_its_holder(tmp_path: Path, taken: int) -> N
 
 def test_taken_port_moves_on_request(tmp_path: Path, taken: int) -> None:
     """PORTS=auto moves to a free port and says from where to where."""
-    environment, told = make(tmp_path, redis_port=taken, ports="auto"), []
+    told: list[str] = []
+    environment = make(tmp_path, redis_port=taken, ports="auto")
     ports.assign(environment, nobody, told.append)
     assert environment.state.redis_port != taken
     assert str(taken) in told[0]

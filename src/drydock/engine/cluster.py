@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
 INITIALISING, REMOVING = ".init-", ".removing-"
 PID_FILE = "postmaster.pid"
 SCRIPT_START = 60.0  # seconds for the temporary server of initialisation scripts to come up
-# --pwfile and scram from the first moment on: no server with `trust` ever exists. The locale is glibc's and macOS 15's
-# own, independent of what is installed.
-INITDB = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", f"--username={SUPERUSER}")
+# A locale that is always there: glibc brings C.UTF-8 itself, macOS en_US.UTF-8.
+LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+# scram from the first moment on: no server with `trust` ever exists.
+INITDB = (
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    f"--locale={LOCALE}",
+    "--data-checksums",
+    f"--username={SUPERUSER}",
+)
 
 
 def volume_name(incarnation: int) -> str:
@@ -224,7 +232,7 @@ def _temporary_server(settings: Settings, data: Path, log: Path) -> Iterator[str
 
 
 def _await_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None:
-    """Wait until the server says so in the eighth line of its pid file, as pg_ctl does (src/include/utils/pidfile.h)."""
+    """Wait until the server says so in line 8 of its pid file, as pg_ctl does (src/include/utils/pidfile.h)."""
     deadline = time.monotonic() + SCRIPT_START
     while time.monotonic() < deadline:
         with suppress(OSError, IndexError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 # SIGINT is Postgres's fast shutdown: it ends connections and writes a checkpoint. SIGTERM makes Redis save and end.
 ENDING = {POSTGRES: signal.SIGINT, REDIS: signal.SIGTERM}
 PID_FILES = {POSTGRES: cluster.PID_FILE, REDIS: "redis.pid"}
+VOLUME = re.compile(r"postgres-\d+-\d+|redis")
 # Programs that refuse to run as root.
 UNPRIVILEGED = frozenset({"initdb", "pg_ctl", "pg_resetwal", "pg_rewind", "pg_upgrade", "postgres"})
+# The wheel's psql was built on Red Hat and looks for terminals in two of these folders; Debian keeps them
+# in a third (terminfo(5)).
+TERMINALS = "/etc/terminfo:/lib/terminfo:/usr/lib/terminfo:/usr/share/terminfo"
 FIRST_POLL, LAST_POLL = 0.05, 0.5  # seconds between looks at a log that is followed
 
 
@@ -62,7 +67,8 @@ class EmbeddedEngine:
     def stop(self) -> bool:
         """Stop both servers cleanly; False where nothing ran."""
         with _failing("stop the servers"):
-            return any([self.servers[service].stop(self.volume(service), ENDING[service]) for service in SERVICES])
+            ran = {service: self.servers[service].stop(self.volume(service), ENDING[service]) for service in SERVICES}
+            return any(ran.values())
 
     def destroy(self) -> list[str]:
         """Stop both servers and remove their volumes, logs and notes; returns the names of what was removed."""
@@ -117,13 +123,15 @@ class EmbeddedEngine:
         # Ctrl-C belongs to the program. A handler, not SIG_IGN: a child would inherit that, and `redis-cli monitor`
         # could not be ended.
         before = signal.signal(signal.SIGINT, lambda *_: None)
+        environment = {"TERMINFO_DIRS": TERMINALS} | self._as(self.environment.app)
         try:
             with _failing(f"run {program}"):
-                return subprocess.run(
-                    [wheels.program(program), *address, *arguments], check=False, env=self._as(self.environment.app)
-                ).returncode
+                command = [wheels.program(program), *address, *arguments]
+                code = subprocess.run(command, check=False, env=environment).returncode
         finally:
             signal.signal(signal.SIGINT, before)
+        # As a shell counts the end by a signal.
+        return code if code >= 0 else 128 - code
 
     def volumes(self) -> list[Volume]:
         """The volumes with the space they take on disk."""
@@ -177,8 +185,8 @@ class EmbeddedEngine:
     def _command(self, service: str) -> list[str]:
         settings, state, volume = self.environment.settings, self.environment.state, self.volume(service)
         if service == POSTGRES:
-            options = (f"listen_addresses={HOST}", f"port={state.postgres_port}", "unix_socket_directories=")
-            return cluster.command(settings, volume, *options)
+            where = (f"listen_addresses={HOST}", f"port={state.postgres_port}", "unix_socket_directories=")
+            return cluster.command(settings, volume, *where)
         # Its folder is the one it is started in.
         options = ("--port", str(state.redis_port), "--bind", HOST, "--daemonize", "no", "--pidfile", PID_FILES[REDIS])
         return [str(wheels.program("redis-server")), str(self.folder / "secrets" / "redis.conf"), *options]
@@ -197,7 +205,8 @@ class EmbeddedEngine:
 
     def _volume_folders(self) -> list[Path]:
         folder = self.folder / "volumes"
-        return [*sorted(folder.glob("postgres-[0-9]*-[0-9]*")), *folder.glob(REDIS)]
+        found = folder.iterdir() if folder.is_dir() else ()
+        return sorted(path for path in found if VOLUME.fullmatch(path.name))
 
     def _as(self, role: Role) -> dict[str, str]:
         """The environment of a client program that connects as `role`."""

@@ -104,7 +104,8 @@ def look(pid: int) -> Seen | None:
 
 def inside(folder: Path) -> list[int]:
     """Every server process that works in `folder` or below it."""
-    return [pid for pid in _pids() if _works_in(pid, os.path.realpath(folder))]
+    real = os.path.realpath(folder)
+    return [pid for pid in _pids() if _works_in(pid, real)]
 
 
 def wait_ended(pid: int, timeout: float) -> bool:
@@ -115,10 +116,8 @@ def wait_ended(pid: int, timeout: float) -> bool:
             child.wait(timeout)
             del _children[pid]
         return child.returncode is not None
-    if sys.platform == "linux":
-        # Not psutil's wait: it takes a zombie that a container's first process never collects for a live one.
-        return _wait_on_handle(pid, timeout)
-    return _wait_with_psutil(pid, timeout)
+    # Not psutil's wait on Linux: it takes a zombie that a container's first process never collects for a live one.
+    return _wait_on_handle(pid, timeout) if sys.platform == "linux" else _wait_with_psutil(pid, timeout)
 
 
 def end_all(folder: Path) -> int:
@@ -265,8 +264,10 @@ def _signal(pid: int, kind: signal.Signals) -> None:
 
 
 def _pids() -> list[int]:
-    if sys.platform == "linux":
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")] if sys.platform == "linux" else _pids_with_psutil()
+
+
+def _pids_with_psutil() -> list[int]:
     import psutil
 
     return psutil.pids()
@@ -279,7 +280,7 @@ def _look_in_proc(pid: int) -> Seen | None:
         return None
     try:
         before, _, after = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
-        return Seen(before.partition("(")[2], after.split()[0] in "Tt", os.readlink(f"/proc/{pid}/cwd"))
+        return Seen(before.partition("(")[2], after.split()[0] in "Tt", str(Path(f"/proc/{pid}/cwd").readlink()))
     except OSError:
         return None
 

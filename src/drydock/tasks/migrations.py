@@ -97,8 +97,10 @@ def lint(console: Console, since: str = "", json: bool = False) -> None:
 def push(console: Console, database: str = "", json: bool = False) -> None:
     """Create the models' tables straight in a scratch database, without migrations."""
     from drydock import migration_files
+    from drydock.environment import refuse_in_production
 
     with changing(console, "migrate.push") as environment, console.phase("push"):
+        refuse_in_production(environment.settings, "migrate.push")
         name = migration_files.push(environment, database or f"{environment.settings.database}_scratch")
         url = environment.database_url(environment.owner, name, password=False)
     console.result({"database": name, "url": url}, [f"Pushed to {url}", f"  invoke psql --args '-d {name}'"])

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from drydock import postgres, template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.checkout import Checkout
+
+COUNT = "SELECT count(*) FROM messages"
+
+
+@pytest.fixture(scope="module")
+def shop(ready: Checkout) -> Iterator[Checkout]:
+    """The shared checkout; its data is put back at the end."""
+    yield ready
+    ready.run("reset")
+
+
+def test_reset_brings_back_the_seeded_state_and_flushes_redis(shop: Checkout) -> None:
+    """Changed and deleted rows are as seeded, stray tables are gone, Redis is empty; the way back is told."""
+    shop.query("DELETE FROM messages")
+    shop.query("CREATE TABLE stray ()", role="owner")
+    shop.redis("SET", "stale", "yes")
+    result = shop.run("reset")
+    assert "undo: invoke reset.undo" in result.stdout
+    assert shop.query(COUNT) == [(1194,)]
+    assert shop.query("SELECT to_regclass('stray')") == [(None,)]
+    assert shop.redis("DBSIZE") == "0"
+    assert shop.json("status")["status"] == "pass"
+
+
+def test_second_reset_clones_what_the_first_built(shop: Checkout) -> None:
+    """The template is built once for the same migrations and seeds, and again with --rebuild."""
+    first = shop.json("reset")
+    assert shop.json("reset")["built"] is False
+    rebuilt = shop.json("reset", "--rebuild")
+    assert (rebuilt["built"], rebuilt["template"]) == (True, first["template"])
+
+
+def test_undo_brings_back_what_reset_replaced(shop: Checkout) -> None:
+    """reset.undo swaps the two databases, and once more swaps them back."""
+    shop.query("DELETE FROM messages")
+    shop.run("reset")
+    shop.run("reset.undo")
+    assert shop.query(COUNT) == [(0,)]
+    shop.run("reset.undo")
+    assert shop.query(COUNT) == [(1194,)]
+
+
+def test_a_changed_seed_or_migration_makes_another_template(shop: Checkout) -> None:
+    """Any change to what made the template means a new one; changing back finds the old one."""
+    first = shop.json("reset")
+    path = shop.root / "src" / "app" / "seeds" / "words.py"
+    text = path.read_text()
+    path.write_text(text + "# changed\n")
+    changed = shop.json("reset")
+    path.write_text(text)
+    again = shop.json("reset")
+    assert changed["template"] != first["template"]
+    assert (changed["built"], again["built"], again["template"]) == (True, False, first["template"])
+
+
+def test_rights_survive_the_clone(shop: Checkout) -> None:
+    """The application role can use the clone and nobody else may connect to it."""
+    shop.run("reset")
+    grants = (
+        "SELECT has_database_privilege('app', 'app', 'CONNECT'), has_database_privilege('public', 'app', 'CONNECT')"
+    )
+    assert shop.query(grants) == [(True, False)]
+    shop.query("INSERT INTO organizations (id, slug, name) VALUES (gen_random_uuid(), 'mine', 'Mine')")
+
+
+def test_open_sessions_are_ended_and_can_come_back(shop: Checkout) -> None:
+    """A session inside a transaction does not block reset, and reconnects to the new data at once."""
+    environment = shop.environment
+    with postgres.connect(environment, environment.app, autocommit=False) as session:
+        session.execute("LOCK TABLE messages IN SHARE MODE")
+        shop.run("reset")
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert shop.query(COUNT) == [(1194,)]
+
+
+def test_old_templates_are_pruned(shop: Checkout) -> None:
+    """Only the most recently used templates stay."""
+    path = shop.root / "src" / "app" / "seeds" / "words.py"
+    text = path.read_text()
+    newest = ""
+    for n in range(template.KEPT_TEMPLATES + 1):
+        path.write_text(text + f"# {n}\n")
+        newest = shop.json("reset")["template"]
+    path.write_text(text)
+    names = [
+        row[0] for row in shop.query("SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'app%'")
+    ]
+    assert len(names) == template.KEPT_TEMPLATES
+    assert newest in names
+
+
+def test_a_failing_seed_leaves_the_database_alone(shop: Checkout) -> None:
+    """Where the template cannot be built, the live database stays and no half template is left."""
+    path = shop.root / "src" / "app" / "seeds" / "words.py"
+    text = path.read_text()
+    shop.query("DELETE FROM messages WHERE role = 'user'")
+    before = shop.query(COUNT)
+    path.write_text(text + "raise RuntimeError('spilt seeds')\n")
+    error = shop.run("reset", code=7).stderr
+    path.write_text(text)
+    assert "spilt seeds" in error
+    assert shop.query(COUNT) == before
+    shop.run("reset")
+    assert shop.query("SELECT datname FROM pg_database WHERE datname LIKE 'app\\_\\_building'") == []
+
+
+def test_unknown_size_is_refused(shop: Checkout) -> None:
+    """A size that does not exist is named with those that do."""
+    for task in ("reset", "seed"):
+        assert "small, medium, large" in shop.run(task, "--size", "giant", code=2).stderr
