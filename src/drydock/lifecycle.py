@@ -63,12 +63,15 @@ def bring_up(environment: Environment, console: Console) -> Up:
         DrydockError: naming what failed; a second call goes on from there.
     """
     _choose_engine(environment, console)
+    from drydock import template
+
     engine = environment.engine
     with console.phase("start"):
         _start(environment, console)
     with console.phase("wait until usable"):
         _import_while_waiting(environment)
         readiness.wait_for_servers(environment)
+        template.heal(environment)
         postgres.bootstrap(environment)
     result = Up(environment, changed=True, checks=[])
     result.migrated, result.seeded = _fill(environment, console)
@@ -106,9 +109,8 @@ def _start(environment: Environment, console: Console) -> None:
 
 
 def _fill(environment: Environment, console: Console) -> tuple[Migrated, Seeded | None]:
-    from drydock import migrate, seed, template
+    from drydock import migrate, seed
 
-    template.heal(environment)
     with console.phase("migrate"):
         migrated = migrate.upgrade(environment)
     for step in migrated.steps:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from drydock import postgres, revisions
 from drydock.errors import DrydockError, MigrationError
 from drydock.settings import exported
@@ -123,11 +121,7 @@ def lock(environment: Environment, database: str = "") -> Iterator[postgres.Conn
         MigrationError: where another session still holds it after LOCK_TIMEOUT.
     """
     deadline, pause = time.monotonic() + environment.settings.lock_timeout, FIRST_POLL
-    try:
-        connection = postgres.connect(environment, environment.owner, database)
-    except psycopg.OperationalError as error:
-        raise postgres.unreachable(environment, error) from error
-    with connection:
+    with postgres.connect(environment, environment.owner, database) as connection:
         postgres.prove_ours(environment, connection)
         while connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone() != (True,):
             if time.monotonic() > deadline:

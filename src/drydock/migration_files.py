@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -145,7 +146,9 @@ def push(environment: Environment, database: str) -> str:
 
 def _with_alembic(environment: Environment, run: Callable[[Any], Any]) -> Any:
     url = environment.database_url(environment.owner)
-    with exported({"DATABASE_URL": url, "DATABASE_OWNER_URL": url}):
+    # Alembic says "Generating …" on stdout, which is for our own result.
+    silent = contextlib.redirect_stdout(io.StringIO())
+    with exported({"DATABASE_URL": url, "DATABASE_OWNER_URL": url}), silent:
         return run(migrate.configuration(environment.settings, url))
 
 

@@ -31,18 +31,21 @@ def connect(
         timeout: seconds for the connection to come about.
 
     Raises:
-        psycopg.OperationalError: where it does not answer or refuses.
+        NotReadyError: where it does not answer or refuses.
     """
-    return psycopg.connect(
-        host=HOST,
-        port=environment.state.postgres_port,
-        user=role.name,
-        password=role.password,
-        dbname=database or environment.settings.database,
-        connect_timeout=timeout,
-        application_name="drydock",
-        autocommit=autocommit,
-    )
+    try:
+        return psycopg.connect(
+            host=HOST,
+            port=environment.state.postgres_port,
+            user=role.name,
+            password=role.password,
+            dbname=database or environment.settings.database,
+            connect_timeout=timeout,
+            application_name="drydock",
+            autocommit=autocommit,
+        )
+    except psycopg.OperationalError as error:
+        raise _unreachable(environment, error) from error
 
 
 def administer(environment: Environment, database: str = SUPERUSER) -> Connection:
@@ -52,10 +55,7 @@ def administer(environment: Environment, database: str = SUPERUSER) -> Connectio
         NotReadyError: where the server does not answer.
         RefusedError: where it is not the one this checkout created.
     """
-    try:
-        connection = connect(environment, environment.superuser, database)
-    except psycopg.OperationalError as error:
-        raise unreachable(environment, error) from error
+    connection = connect(environment, environment.superuser, database)
     try:
         prove_ours(environment, connection)
     except BaseException:
@@ -64,7 +64,7 @@ def administer(environment: Environment, database: str = SUPERUSER) -> Connectio
     return connection
 
 
-def unreachable(environment: Environment, error: psycopg.Error) -> NotReadyError:
+def _unreachable(environment: Environment, error: psycopg.Error) -> NotReadyError:
     """The sentence for a connection that did not come about."""
     if "password authentication failed" in str(error):
         return NotReadyError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from drydock.errors import MigrationError
+from drydock.errors import DrydockError, MigrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from drydock.postgres import Connection
     from drydock.settings import Settings
 
+BROKEN = "Look at the files: git status, git log -- migrations"
 KEPT = 8  # hashes of migration folders whose heads are remembered: as many branches as one switches between
 
 
@@ -75,15 +77,21 @@ def script_directory(settings: Settings) -> ScriptDirectory:
         MigrationError: where it has none, with Alembic's words.
     """
     from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
 
     from drydock.migrate import configuration
 
     try:
-        directory = ScriptDirectory.from_config(configuration(settings))
-        list(directory.walk_revisions())
-    except CommandError as error:
-        raise MigrationError(f"The migrations cannot be read: {error}.") from error
+        with warnings.catch_warnings(action="ignore"):
+            directory = ScriptDirectory.from_config(configuration(settings))
+            list(directory.walk_revisions())
+    except KeyError as error:
+        # Alembic only warns of a revision that another one refers to and no file has, and trips over it later.
+        raise MigrationError(f"A migration builds on revision {error}, which no file has.", hint=BROKEN) from error
+    except DrydockError:
+        raise
+    except Exception as error:  # the files are the project's own Python: anything can come out of them
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise MigrationError(f"The migrations cannot be read: {reason}.", hint=BROKEN) from error
     return directory
 
 

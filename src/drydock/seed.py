@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from drydock import postgres, project
 from drydock.errors import DrydockError, SeedError
 
@@ -41,11 +39,7 @@ def run(environment: Environment, *, size: str, database: str = "", progress: Pr
         SeedError: where the project's seeds fail; nothing of them is kept.
     """
     begun = time.monotonic()
-    try:
-        connection = postgres.connect(environment, environment.owner, database, autocommit=False)
-    except psycopg.OperationalError as error:
-        raise postgres.unreachable(environment, error) from error
-    with connection:
+    with postgres.connect(environment, environment.owner, database, autocommit=False) as connection:
         postgres.prove_ours(environment, connection)
         written = _run(environment, connection, size, progress)
         postgres.note(connection, "seeded", size)

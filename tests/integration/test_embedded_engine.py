@@ -14,17 +14,17 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import psycopg
 import pytest
 
-from drydock import redis_client
+from drydock import ports, redis_client
 from drydock.engine import POSTGRES, REDIS, SERVICES, cluster, processes
 from drydock.engine.configuration import compose_folder
 from drydock.engine.embedded import EmbeddedEngine
-from drydock.environment import Environment
+from drydock.environment import SUPERUSER, Environment, Role
 from drydock.errors import EngineError
 from drydock.settings import Settings
 from drydock.state import State
@@ -32,9 +32,11 @@ from drydock.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("embedded_engine")]
 
-SECRETS = {
+T = TypeVar("T")
+
+SECRETS: dict[str, Any] = {
     "postgres_password": "superuser-secret-1",
     "owner_password": "owner-secret-22",
     "app_password": "app-secret-333",
@@ -46,7 +48,7 @@ ELSEWHERE = """
 import json, sys
 from pathlib import Path
 from drydock.engine.embedded import EmbeddedEngine
-from drydock.environment import Environment
+from drydock.environment import SUPERUSER, Environment, Role
 from drydock.settings import Settings
 from drydock.state import State
 given = json.loads(sys.argv[1])
@@ -64,37 +66,54 @@ class Checkout:
 
     @property
     def environment(self) -> Environment:
+        """What the engine was made from."""
         return self.engine.environment
 
     @property
     def volume(self) -> Path:
+        """The Postgres data directory."""
         return self.engine.volume(POSTGRES)
 
     @property
     def log(self) -> str:
+        """All that Postgres and its initialisation wrote."""
         return (self.engine.folder / "logs" / "postgres.log").read_text()
 
     def start(self) -> None:
+        """Start the servers, noting what the user is told."""
         self.engine.start(self.reported.append)
 
     def status(self, service: str = POSTGRES) -> str:
+        """What `inspect` says of a service."""
         return self.engine.inspect()[service].status
 
     def pid(self, service: str = POSTGRES) -> int:
+        """The process of a running service."""
         pid = self.engine.servers[service].pid(self.engine.volume(service))
         assert pid
         return pid
 
-    def connect(self, **changes: str) -> psycopg.Connection[tuple[object, ...]]:
+    def connect(self, password: str | None = None) -> psycopg.Connection[tuple[object, ...]]:
         """Connect as the superuser as soon as the server lets anybody in."""
-        url = self.environment.database_url(self.environment.superuser, "postgres")
-        return until(lambda: psycopg.connect(url, autocommit=True, **changes), lambda: self.status() == "running")
+        secret = SECRETS["postgres_password"] if password is None else password
+        url = self.environment.database_url(Role(SUPERUSER, secret), SUPERUSER)
+        return until(lambda: psycopg.connect(url, autocommit=True), lambda: self.status() == "running")
 
     def ask(self, query: str) -> object:
+        """The single value of a query, as the superuser."""
         with self.connect() as connection:
             row = connection.execute(query).fetchone()
             assert row
             return row[0]
+
+    def ask_redis(self, *words: str) -> str:
+        """Ask Redis as soon as it listens and has loaded its data."""
+
+        def attempt() -> str:
+            with redis_client.connect(self.environment) as redis:
+                return redis.ask(*words)
+
+        return until(attempt, lambda: self.status(REDIS) == "running")
 
     def elsewhere(self, code: str) -> subprocess.Popen[str]:
         """Run `code` on this environment in a process of its own."""
@@ -108,7 +127,7 @@ class Checkout:
         )
 
 
-def until[T](attempt: Callable[[], T], hopeful: Callable[[], bool] = lambda: True, seconds: float = 20) -> T:
+def until(attempt: Callable[[], T], hopeful: Callable[[], bool] = lambda: True, seconds: float = 20) -> T:
     """The first result of `attempt` that is neither false nor a refused connection."""
     deadline = time.monotonic() + seconds
     while True:
@@ -116,6 +135,8 @@ def until[T](attempt: Callable[[], T], hopeful: Callable[[], bool] = lambda: Tru
             result = attempt()
             if result:
                 return result
+        except (ConnectionRefusedError, redis_client.RedisReplyError):
+            pass
         except psycopg.OperationalError as error:
             if "password" in str(error):
                 raise
@@ -124,15 +145,11 @@ def until[T](attempt: Callable[[], T], hopeful: Callable[[], bool] = lambda: Tru
         time.sleep(0.02)
 
 
-def free_ports() -> tuple[int, int]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as one, closing(socket.create_server(("127.0.0.1", 0))) as two:
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 def make(root: Path) -> Checkout:
     root.mkdir(exist_ok=True)
     (root / "tasks.py").touch()
-    postgres, redis = free_ports()
+    postgres = ports.pick(str(root))
+    redis = ports.pick(str(root), avoid=[postgres])
     state = State(
         checkout="c0ffee00",
         root=str(root),
@@ -149,7 +166,7 @@ def make(root: Path) -> Checkout:
 def end(checkout: Checkout) -> None:
     """Give the environment up, and see that nothing of it is left running."""
     checkout.engine.destroy()
-    assert [] == processes.inside(checkout.engine.folder)
+    assert processes.inside(checkout.engine.folder) == []
 
 
 @pytest.fixture
@@ -181,27 +198,26 @@ def started(checkout: Checkout) -> Checkout:
 
 def test_absent_before_the_first_start(checkout: Checkout) -> None:
     """Nothing runs, nothing is there, and stopping it is no error."""
-    assert {"absent"} == {checkout.status(service) for service in SERVICES}
+    assert {checkout.status(service) for service in SERVICES} == {"absent"}
     assert checkout.engine.stop() is False
-    assert [] == checkout.engine.volumes()
-    assert [] == checkout.engine.destroy()
-    assert [] == list(checkout.engine.logs(POSTGRES, lines=5))
+    assert checkout.engine.volumes() == []
+    assert checkout.engine.destroy() == []
+    assert list(checkout.engine.logs(POSTGRES, lines=5)) == []
 
 
 def test_both_servers_answer(running: Checkout) -> None:
     """A started environment has the right Postgres, pgvector and a Redis that knows its password."""
     assert "running" == running.status(POSTGRES) == running.status(REDIS)
-    assert "on" == running.ask("SHOW data_checksums")
-    assert "C.UTF-8" == running.ask("SELECT datcollate FROM pg_database WHERE datname = 'template0'")
-    assert "vector" == running.ask("SELECT name FROM pg_available_extensions WHERE name = 'vector'")
-    with redis_client.connect(running.environment) as redis:
-        assert "PONG" == redis.ask("PING")
+    assert running.ask("SHOW data_checksums") == "on"
+    assert running.ask("SELECT datcollate FROM pg_database WHERE datname = 'template0'") == "C.UTF-8"
+    assert running.ask("SELECT name FROM pg_available_extensions WHERE name = 'vector'") == "vector"
+    assert running.ask_redis("PING") == "PONG"
 
 
 def test_configured_as_declared(running: Checkout) -> None:
     """The server reads the rendered configuration, the log comes through, and nothing in it was refused."""
-    assert "on" == running.ask("SHOW track_commit_timestamp")
-    assert "0" == running.ask("SELECT count(*)::text FROM pg_file_settings WHERE error IS NOT NULL")
+    assert running.ask("SHOW track_commit_timestamp") == "on"
+    assert running.ask("SELECT count(*)::text FROM pg_file_settings WHERE error IS NOT NULL") == "0"
 
 
 def test_only_scram_opens(running: Checkout) -> None:
@@ -212,7 +228,7 @@ def test_only_scram_opens(running: Checkout) -> None:
     with running.connect() as connection:
         methods = connection.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall()
         verifier = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'").fetchone()
-    assert [("scram-sha-256",)] == methods
+    assert methods == [("scram-sha-256",)]
     assert verifier
     assert str(verifier[0]).startswith("SCRAM-SHA-256$")
 
@@ -229,8 +245,8 @@ def test_loopback_only(running: Checkout) -> None:
     for service in SERVICES:
         connections = psutil.Process(running.pid(service)).net_connections("all")
         listening = {c.laddr for c in connections if c.status == psutil.CONN_LISTEN}
-        assert {("127.0.0.1", getattr(running.environment.state, f"{service}_port"))} == listening
-        assert [] == [c.laddr for c in connections if c.family == socket.AF_UNIX and c.laddr]
+        assert listening == {("127.0.0.1", getattr(running.environment.state, f"{service}_port"))}
+        assert [c.laddr for c in connections if c.family == socket.AF_UNIX and c.laddr] == []
 
 
 def test_not_root(running: Checkout) -> None:
@@ -241,7 +257,7 @@ def test_not_root(running: Checkout) -> None:
         status = Path(f"/proc/{running.pid(service)}/status").read_text()
         assert "CapEff:\t0000000000000000" in status
         assert Path("/proc/self/ns/user").readlink() != Path(f"/proc/{running.pid(service)}/ns/user").readlink()
-        assert 0 == running.engine.volume(service).stat().st_uid
+        assert running.engine.volume(service).stat().st_uid == 0
 
 
 def test_second_start_changes_nothing(running: Checkout) -> None:
@@ -251,7 +267,7 @@ def test_second_start_changes_nothing(running: Checkout) -> None:
     running.start()
 
     assert before == [running.pid(service) for service in SERVICES]
-    assert [] == running.reported
+    assert running.reported == []
 
 
 def test_passwords_stay_out_of_sight(running: Checkout) -> None:
@@ -260,10 +276,10 @@ def test_passwords_stay_out_of_sight(running: Checkout) -> None:
     seen = "\n".join(" ".join(psutil.Process(pid).cmdline()) for pid in processes.inside(running.engine.folder))
     for log in (running.engine.folder / "logs").iterdir():
         seen += log.read_text()
-        assert 0o600 == log.stat().st_mode & 0o777
+        assert log.stat().st_mode & 0o777 == 0o600
     assert "postgres" in seen
-    assert [] == [secret for secret in SECRETS.values() if secret in seen]
-    assert [0o700, 0o700] == [(running.engine.folder / name).stat().st_mode & 0o777 for name in ("volumes", "run")]
+    assert [secret for secret in SECRETS.values() if secret in seen] == []
+    assert [(running.engine.folder / name).stat().st_mode & 0o777 for name in ("volumes", "run")] == [0o700, 0o700]
 
 
 def test_run_is_connected_as_superuser(running: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +290,7 @@ def test_run_is_connected_as_superuser(running: Checkout, monkeypatch: pytest.Mo
     process = running.engine.run("psql", ["-At", "postgres"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     output, errors = process.communicate(b"SELECT current_user;\n")
 
-    assert (b"postgres\n", b"", 0) == (output, errors, process.returncode)
+    assert (output, errors, process.returncode) == (b"postgres\n", b"", 0)
 
 
 @pytest.mark.parametrize("program", ["pg_dump", "pg_basebackup", "pg_resetwal"])
@@ -292,12 +308,12 @@ def test_unknown_program(running: Checkout) -> None:
 
 
 def test_interactive_returns_the_exit_code(running: Checkout, capfd: pytest.CaptureFixture[str]) -> None:
-    """psql's and redis-cli's own exit codes and output come back; Ctrl-C is ours again afterwards."""
+    """Psql's and redis-cli's own exit codes and output come back; Ctrl-C is ours again afterwards."""
     before = signal.getsignal(signal.SIGINT)
 
-    assert 0 == running.engine.interactive("redis-cli", ["PING"])
-    assert 0 == running.engine.interactive("psql", ["--version"])
-    assert 0 != running.engine.interactive("psql", ["-c", "SELECT 1", "no_such_database"])
+    assert running.engine.interactive("redis-cli", ["PING"]) == 0
+    assert running.engine.interactive("psql", ["--version"]) == 0
+    assert running.engine.interactive("psql", ["-c", "SELECT 1", "no_such_database"]) != 0
 
     output = capfd.readouterr().out
     assert "PONG" in output
@@ -318,10 +334,9 @@ def test_volumes_and_checks(running: Checkout) -> None:
     """Sizes are those on disk, the major is known, and a healthy engine passes its own checks."""
     volumes = {volume.service: volume for volume in running.engine.volumes()}
 
-    assert {POSTGRES, REDIS} == set(volumes)
-    assert 16 == volumes[POSTGRES].major
-    assert volumes[POSTGRES].size
-    assert volumes[POSTGRES].size > 20_000_000
+    assert set(volumes) == {POSTGRES, REDIS}
+    assert volumes[POSTGRES].major == 16
+    assert (volumes[POSTGRES].size or 0) > 20_000_000
     assert all(check.passed for check in running.engine.checks())
 
 
@@ -334,17 +349,17 @@ def test_logs_tail_and_follow(running: Checkout) -> None:
 
     assert any("a line to come" in line for line, _ in zip(follow, range(20), strict=False))
 
-    follow.close()
+    del follow
 
 
 def test_survives_the_process_that_started_it(checkout: Checkout) -> None:
     """Servers go on after the task and its session have ended, and the next task finds them."""
     starter = checkout.elsewhere("engine.start(print)")
-    assert 0 == starter.wait(60)
+    assert starter.wait(60) == 0
     starter.communicate()
 
-    assert 1 == checkout.ask("SELECT 1")
-    assert "running" == checkout.status(REDIS)
+    assert checkout.ask("SELECT 1") == 1
+    assert checkout.status(REDIS) == "running"
     before = checkout.pid()
     checkout.start()
     assert before == checkout.pid()
@@ -360,7 +375,7 @@ def test_starter_killed_while_waiting_is_no_harm(checkout: Checkout) -> None:
 
     checkout.start()
 
-    assert 1 == checkout.ask("SELECT 1")
+    assert checkout.ask("SELECT 1") == 1
 
 
 def test_launch_that_was_never_noted(started: Checkout) -> None:
@@ -370,24 +385,22 @@ def test_launch_that_was_never_noted(started: Checkout) -> None:
 
     started.start()
 
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
 
 
 def test_stop_is_clean(started: Checkout) -> None:
     """Postgres writes its shutdown checkpoint, Redis saves, and both are gone."""
-    with redis_client.connect(started.environment) as redis:
-        redis.ask("SET", "kept", "42")
+    started.ask_redis("SET", "kept", "42")
 
     assert started.engine.stop() is True
 
     assert "database system is shut down" in started.log.splitlines()[-1]
-    assert {"absent"} == {started.status(service) for service in SERVICES}
+    assert {started.status(service) for service in SERVICES} == {"absent"}
     assert started.engine.stop() is False
     started.start()
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
     assert "not properly shut down" not in started.log
-    with redis_client.connect(started.environment) as redis:
-        assert "42" == redis.ask("GET", "kept")
+    assert started.ask_redis("GET", "kept") == "42"
 
 
 def test_stop_ends_connections_that_are_busy(started: Checkout) -> None:
@@ -418,7 +431,7 @@ def test_paused(started: Checkout) -> None:
     until(lambda: started.status() == "paused")
 
     started.start()
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
 
     for pid in processes.inside(started.volume):
         os.kill(pid, signal.SIGSTOP)
@@ -435,7 +448,7 @@ def test_changed_settings_restart(started: Checkout) -> None:
 
     assert before != started.pid(REDIS)
     assert "redis runs otherwise than declared: starting it again" in started.reported
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
 
 
 def test_stale_pid_file_of_a_live_stranger(started: Checkout) -> None:
@@ -445,11 +458,11 @@ def test_stale_pid_file_of_a_live_stranger(started: Checkout) -> None:
         (started.volume / "postmaster.pid").write_text(f"{stranger.pid}\n{started.volume}\n")
         note = {"pid": stranger.pid, "volume": started.volume.name, "started_with": ""}
         (started.engine.folder / "run" / "postgres.json").write_text(json.dumps(note))
-        assert "exited" == started.status()
+        assert started.status() == "exited"
 
         started.start()
 
-        assert 42 == started.ask("SELECT answer FROM kept")
+        assert started.ask("SELECT answer FROM kept") == 42
         assert stranger.poll() is None
         stranger.kill()
     assert any("stale postmaster.pid" in line for line in started.reported)
@@ -474,23 +487,20 @@ def test_killed_postmaster(started: Checkout) -> None:
         thread.join()
         connection.close()
 
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
     assert any("outlived" in line for line in started.reported)
 
 
 def test_killed_redis(started: Checkout) -> None:
-    """Redis comes back after kill -9 with all but the last second."""
-    with redis_client.connect(started.environment) as redis:
-        redis.ask("SET", "kept", "42")
-        until(lambda: redis.info("persistence")["aof_pending_bio_fsync"] == "0")
+    """Redis comes back after kill -9 with every write it answered."""
+    started.ask_redis("SET", "kept", "42")
     os.kill(started.pid(REDIS), signal.SIGKILL)
     until(lambda: started.status(REDIS) == "exited")
 
     started.start()
 
-    with redis_client.connect(started.environment) as redis:
-        assert "42" == redis.ask("GET", "kept")
-    assert "running" == started.status()
+    assert started.ask_redis("GET", "kept") == "42"
+    assert started.status() == "running"
 
 
 def test_exit_code_of_a_server_that_died(started: Checkout) -> None:
@@ -498,7 +508,7 @@ def test_exit_code_of_a_server_that_died(started: Checkout) -> None:
     os.kill(started.pid(REDIS), signal.SIGKILL)
     until(lambda: started.status(REDIS) == "exited")
 
-    assert -signal.SIGKILL == started.engine.inspect()[REDIS].exit_code
+    assert started.engine.inspect()[REDIS].exit_code == -signal.SIGKILL
 
 
 def test_stop_after_a_kill(started: Checkout) -> None:
@@ -509,7 +519,7 @@ def test_stop_after_a_kill(started: Checkout) -> None:
 
     started.engine.stop()
 
-    assert {"absent"} == {started.status(service) for service in SERVICES}
+    assert {started.status(service) for service in SERVICES} == {"absent"}
 
 
 def test_initialisation_killed_with_its_task(checkout: Checkout) -> None:
@@ -523,12 +533,12 @@ def test_initialisation_killed_with_its_task(checkout: Checkout) -> None:
 
     checkout.start()
 
-    assert 1 == checkout.ask("SELECT 1")
-    assert [] == list(volumes.glob(".*"))
+    assert checkout.ask("SELECT 1") == 1
+    assert list(volumes.glob(".*")) == []
 
 
 def test_initdb_killed(checkout: Checkout) -> None:
-    """initdb that dies half-way is an error with nothing left behind, and the next start is a fresh one."""
+    """An initdb that dies half-way is an error with nothing left behind, and the next start is a fresh one."""
     volumes = checkout.volume.parent
 
     def kill() -> None:
@@ -543,11 +553,11 @@ def test_initdb_killed(checkout: Checkout) -> None:
     with pytest.raises(EngineError, match="Could not initialise the Postgres data directory"):
         checkout.start()
     killer.join()
-    assert ["redis"] == [path.name for path in volumes.iterdir()]
+    assert [path.name for path in volumes.iterdir()] == ["redis"]
 
     checkout.start()
 
-    assert 1 == checkout.ask("SELECT 1")
+    assert checkout.ask("SELECT 1") == 1
 
 
 def test_leftover_of_an_initialisation(checkout: Checkout) -> None:
@@ -558,7 +568,7 @@ def test_leftover_of_an_initialisation(checkout: Checkout) -> None:
 
     checkout.start()
 
-    assert 1 == checkout.ask("SELECT 1")
+    assert checkout.ask("SELECT 1") == 1
     assert not half.exists()
 
 
@@ -573,8 +583,8 @@ def test_other_major_is_refused(checkout: Checkout, name: str) -> None:
         checkout.start()
 
     assert "Dump it with Postgres 15" in caught.value.hint
-    assert {"absent"} == {checkout.status(service) for service in SERVICES}
-    assert "15\n" == (folder / "PG_VERSION").read_text()
+    assert {checkout.status(service) for service in SERVICES} == {"absent"}
+    assert (folder / "PG_VERSION").read_text() == "15\n"
 
 
 def test_folder_that_is_no_cluster_is_refused(checkout: Checkout) -> None:
@@ -595,20 +605,20 @@ def test_taken_port_ends_the_wait_at_once(checkout: Checkout, service: str) -> N
         until(lambda: checkout.status(service) == "exited", seconds=2)
     state = checkout.engine.inspect()[service]
     assert state.failed
-    assert 1 == state.exit_code
+    assert state.exit_code == 1
     assert "Address already in use" in "\n".join(checkout.engine.logs(service, lines=20))
 
     checkout.start()
 
-    assert 1 == checkout.ask("SELECT 1")
-    assert "running" == checkout.status(service)
+    assert checkout.ask("SELECT 1") == 1
+    assert checkout.status(service) == "running"
 
 
 def test_bad_configuration_shows_as_exited(checkout: Checkout) -> None:
     """A mistake in the project's own postgresql.conf ends the wait, and the log names the line."""
     own_compose(checkout)
     with (checkout.environment.settings.root / "compose" / "postgres" / "postgresql.conf").open("a") as stream:
-        stream.write("\nshared_buffers = a lot\n")
+        stream.write("\nshared_buffers = 'a lot'\n")
 
     checkout.start()
 
@@ -621,12 +631,12 @@ def test_destroy_removes_only_its_own(started: Checkout, running: Checkout) -> N
     mine = started.volume.parent / "postgres-16-1.kept-by-hand"
     mine.mkdir()
 
-    assert ["postgres-16-1", "redis"] == started.engine.destroy()
+    assert started.engine.destroy() == ["postgres-16-1", "redis"]
 
     assert [mine] == list(started.volume.parent.iterdir())
     assert not (started.engine.folder / "logs").exists()
-    assert "running" == running.status()
-    assert 1 == running.ask("SELECT 1")
+    assert running.status() == "running"
+    assert running.ask("SELECT 1") == 1
 
 
 def test_destroy_that_was_killed(started: Checkout) -> None:
@@ -636,8 +646,8 @@ def test_destroy_that_was_killed(started: Checkout) -> None:
 
     started.start()
 
-    assert 0 == started.ask("SELECT count(*) FROM pg_class WHERE relname = 'kept'")
-    assert [] == list(started.volume.parent.glob(".*"))
+    assert started.ask("SELECT count(*) FROM pg_class WHERE relname = 'kept'") == 0
+    assert list(started.volume.parent.glob(".*")) == []
 
 
 def test_copied_folder_is_not_the_server(started: Checkout, tmp_path: Path) -> None:
@@ -646,10 +656,10 @@ def test_copied_folder_is_not_the_server(started: Checkout, tmp_path: Path) -> N
     shutil.rmtree(copy.engine.folder)
     shutil.copytree(started.engine.folder, copy.engine.folder)
 
-    assert {"exited"} == {copy.status(service) for service in SERVICES}
+    assert {copy.status(service) for service in SERVICES} == {"exited"}
     copy.engine.destroy()
 
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
 
 
 def test_large_log_is_set_aside(started: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -661,7 +671,7 @@ def test_large_log_is_set_aside(started: Checkout, monkeypatch: pytest.MonkeyPat
     started.start()
 
     assert (started.engine.folder / "logs" / "postgres.log.1").read_text().startswith(before)
-    assert 42 == started.ask("SELECT answer FROM kept")
+    assert started.ask("SELECT answer FROM kept") == 42
 
 
 def own_compose(checkout: Checkout) -> Path:
@@ -681,11 +691,11 @@ def test_initialisation_scripts(checkout: Checkout) -> None:
 
     checkout.start()
 
-    assert "postgres,run" == checkout.ask("SELECT string_agg(by, ',' ORDER BY by) FROM made")
+    assert checkout.ask("SELECT string_agg(by, ',' ORDER BY by) FROM made") == "postgres,run"
     assert "not properly shut down" not in checkout.log
     checkout.engine.stop()
     checkout.start()
-    assert 2 == checkout.ask("SELECT count(*) FROM made")
+    assert checkout.ask("SELECT count(*) FROM made") == 2
 
 
 def test_failing_script_leaves_nothing(checkout: Checkout) -> None:
@@ -697,10 +707,10 @@ def test_failing_script_leaves_nothing(checkout: Checkout) -> None:
     with pytest.raises(EngineError, match=r"Could not initialise with 20-wrong.sql: .*syntax error"):
         checkout.start()
 
-    assert ["redis"] == [path.name for path in checkout.volume.parent.iterdir()]
+    assert [path.name for path in checkout.volume.parent.iterdir()] == ["redis"]
     (scripts / "20-wrong.sql").write_text("INSERT INTO made VALUES ('me');")
     checkout.start()
-    assert 1 == checkout.ask("SELECT count(*) FROM made")
+    assert checkout.ask("SELECT count(*) FROM made") == 1
 
 
 def test_refused_user_namespace(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

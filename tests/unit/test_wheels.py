@@ -101,14 +101,14 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None
 
 def test_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has a Postgres wheel and none of the signals the engine stops servers with."""
-    monkeypatch.setattr(wheels.os, "name", "nt")
+    monkeypatch.setattr("os.name", "nt")
 
     assert "needs Linux or macOS" in wheels.available()
 
 
 def test_musl(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alpine gets told why, not that something is missing."""
-    monkeypatch.setattr(wheels.sysconfig, "get_config_var", lambda _name: "cpython-311-x86_64-linux-musl")
+    monkeypatch.setattr("sysconfig.get_config_var", lambda _name: "cpython-311-x86_64-linux-musl")
 
     assert "needs glibc" in wheels.available()
 

@@ -52,6 +52,7 @@ class EmbeddedEngine:
 
     def start(self, report: Callable[[str], None]) -> None:
         """Start what is not running, or runs otherwise than declared; a first start initialises the data directory."""
+        unprivileged()
         problem = wheels.available()
         if problem:
             raise EngineError(problem, hint=wheels.INSTALL)
@@ -90,7 +91,7 @@ class EmbeddedEngine:
     def fingerprint(self) -> str:
         """The wheel's, the server's and pgvector's versions."""
         found = wheels.versions()
-        return f"{wheels.POSTGRES_WHEEL} {found.wheel}, PostgreSQL {found.postgres}, vector {found.vector}"
+        return f"{wheels.POSTGRES_WHEEL} {wheels.wheel_version()}, PostgreSQL {found.postgres}, vector {found.vector}"
 
     def logs(self, service: str, *, lines: int, follow: bool = False) -> Iterator[str]:
         """The log's last lines; with `follow`, those to come until the server ends or the caller stops asking."""
@@ -126,7 +127,7 @@ class EmbeddedEngine:
         environment = {"TERMINFO_DIRS": TERMINALS} | self._as(self.environment.app)
         try:
             with _failing(f"run {program}"):
-                command = [wheels.program(program), *address, *arguments]
+                command = [str(wheels.program(program)), *address, *arguments]
                 code = subprocess.run(command, check=False, env=environment).returncode
         finally:
             signal.signal(signal.SIGINT, before)

@@ -11,7 +11,6 @@ import re
 import sysconfig
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,13 +30,11 @@ class Versions:
         postgres: of the server, such as `16.14`.
         vector: of the pgvector extension.
         redis: of redis-server.
-        wheel: of the Postgres wheel itself.
     """
 
     postgres: str
     vector: str
     redis: str
-    wheel: str
 
 
 def available() -> str:
@@ -54,9 +51,7 @@ def available() -> str:
     if missing:
         return f"The embedded engine's {missing} is missing or not executable ({INSTALL})."
     if int(found.postgres.split(".")[0]) != MAJOR:
-        return (
-            f"The installed {POSTGRES_WHEEL} {found.wheel} brings Postgres {found.postgres}; this drydock runs {MAJOR}."
-        )
+        return f"The installed {POSTGRES_WHEEL} brings Postgres {found.postgres}; this drydock runs {MAJOR}."
     return ""
 
 
@@ -99,10 +94,24 @@ def versions() -> Versions:
                 r"default_version = '([\d.]+)'", home / "share" / "postgresql" / "extension" / "vector.control"
             ),
             redis=json.loads((redis / "package_metadata.json").read_text(encoding="utf-8"))["redis_server"]["v"],
-            wheel=version(POSTGRES_WHEEL),
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise EngineError(f"The embedded engine's wheels are incomplete: {error}.", hint=INSTALL) from error
+
+
+def wheel_version() -> str:
+    """The version of the Postgres wheel itself: two builds of one server differ in it.
+
+    Raises:
+        EngineError: where the wheel is not installed.
+    """
+    # Apart from `versions`, and imported here: importlib.metadata alone takes longer than a look at both servers.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(POSTGRES_WHEEL)
+    except PackageNotFoundError as error:
+        raise EngineError(f"{POSTGRES_WHEEL} is not installed.", hint=INSTALL) from error
 
 
 def _needed() -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from drydock.console import Console
-from drydock.errors import DrydockError, EngineError, RefusedError
+from drydock.errors import DrydockError, EngineError, NotReadyError, RefusedError
 from drydock.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def command(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[
                     raise
                 console.error(_system_error(error))
                 raise Exit(code=EngineError.exit_code) from None
+            except Exception as error:
+                if debugging() or not _is_database_error(error):
+                    raise
+                console.error(_database_error(error))
+                raise Exit(code=NotReadyError.exit_code) from None
 
         texts = {**(help or {}), **({"json": JSON_HELP} if takes_json else {})}
         return task(help=texts, **options)(run)
@@ -90,6 +96,17 @@ def confirmed(question: str, expected: str, *, yes: bool) -> None:
 
     if not yes and not confirm(question, expected):
         raise RefusedError("Nothing was done.", hint="Type the name that is asked for, or pass --yes.")
+
+
+def _is_database_error(error: Exception) -> bool:
+    """True for what the server or the connection to it said; psycopg is asked only where it was loaded."""
+    psycopg = sys.modules.get("psycopg")
+    return psycopg is not None and isinstance(error, psycopg.Error)
+
+
+def _database_error(error: Exception) -> DrydockError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return DrydockError(f"Postgres refused: {first}.", hint="invoke status; add --debug for the traceback")
 
 
 def _system_error(error: OSError) -> DrydockError:

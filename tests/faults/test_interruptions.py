@@ -1,0 +1,116 @@
+"""SIGKILL and SIGINT in every phase of up and reset: the next run heals, and nothing is half."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drydock import postgres
+from drydock.errors import DrydockError, NotReadyError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from tests.checkout import Checkout
+
+COUNT = "SELECT count(*) FROM messages"
+PHASES = ("wrote .env", "engine:", " start ", " wait until usable ", " migrate ")
+
+
+def strike(process: subprocess.Popen[str], marker: str, number: signal.Signals) -> None:
+    """Send a signal as soon as the process writes a line with the marker."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if marker in line:
+            break
+    else:
+        pytest.fail(f"{marker!r} never came")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("marker", PHASES)
+def test_up_killed_in_any_phase_heals(checkout: Checkout, marker: str) -> None:
+    """SIGKILL right after each phase's line; the next up finishes the job."""
+    strike(checkout.start("up"), marker, signal.SIGKILL)
+    checkout.run("up")
+    assert checkout.query(COUNT) == [(1194,)]
+    assert checkout.json("up")["changed"] is False
+
+
+def test_up_interrupted_says_how_to_go_on(checkout: Checkout) -> None:
+    """Ctrl-C: exit code 130, no traceback, and the next up finishes the job."""
+    process = checkout.start("up")
+    assert process.stderr is not None
+    told = ""
+    for line in process.stderr:
+        told += line
+        if "engine:" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    told += process.communicate(timeout=60)[1]
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    checkout.run("up")
+    assert checkout.json("status")["status"] == "pass"
+
+
+def test_two_ups_at_once_both_succeed(checkout: Checkout) -> None:
+    """One waits for the other; one environment comes out of it."""
+    processes = [checkout.start("up") for _ in range(2)]
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert sum("waiting for invoke up" in err for _, err in results) == 1
+    assert sum("nothing to do" in out for out, _ in results) == 1
+    assert checkout.query(COUNT) == [(1194,)]
+
+
+@pytest.mark.parametrize("database", ["app__building", "app__coming", "app__leaving"])
+def test_reset_killed_in_any_phase_is_old_or_new(scratch: Checkout, database: str) -> None:
+    """SIGKILL while the template is built, cloned or the old data is dropped: never a half; the next reset heals."""
+    scratch.run("reset")
+    scratch.query("INSERT INTO organizations (id, slug, name) VALUES (gen_random_uuid(), 'mine', 'Mine')")
+    process = scratch.start("reset", "--rebuild")
+    seen = until(scratch, lambda names: database in names, process)
+    process.kill()
+    process.communicate(timeout=30)
+    assert seen, f"{database} was never seen"
+    assert scratch.query("SELECT count(*) FROM organizations WHERE slug = 'mine'")[0][0] in {0, 1}
+    assert scratch.query(COUNT) == [(1194,)]
+    scratch.run("up")
+    scratch.run("reset")
+    assert scratch.query("SELECT count(*) FROM organizations WHERE slug = 'mine'") == [(0,)]
+    left = scratch.query(
+        "SELECT datname FROM pg_database WHERE datname IN ('app__building', 'app__coming', 'app__leaving')"
+    )
+    assert left == []
+
+
+def test_a_swap_cut_off_between_doors_and_names_heals(scratch: Checkout) -> None:
+    """Killed after the live database was closed to newcomers: up opens it again."""
+    environment = scratch.environment
+    with postgres.administer(environment) as connection:
+        connection.execute("ALTER DATABASE app ALLOW_CONNECTIONS false")
+    with pytest.raises(NotReadyError, match="not currently accepting"):
+        scratch.query("SELECT 1")
+    scratch.run("up")
+    assert scratch.query("SELECT 1") == [(1,)]
+
+
+def until(checkout: Checkout, found: Callable[[set[str]], bool], process: subprocess.Popen[str]) -> bool:
+    """Watch the server's databases while the process runs; True as soon as `found` says so."""
+    environment = checkout.environment
+    deadline = time.monotonic() + 60
+    with postgres.administer(environment) as connection:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                names = {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database")}
+            except DrydockError:
+                return False
+            if found(names):
+                return True
+    return False
