@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
@@ -115,15 +117,15 @@ class Checkout:
 
         return until(attempt, lambda: self.status(REDIS) == "running")
 
-    def elsewhere(self, code: str) -> subprocess.Popen[str]:
+    def elsewhere(self, code: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as Popen takes them
         """Run `code` on this environment in a process of its own."""
         state = self.environment.state
         given = {"root": str(self.environment.settings.root), "secrets": SECRETS, "state": state.__dict__}
         return subprocess.Popen(
             [sys.executable, "-c", ELSEWHERE + code, json.dumps(given)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
             text=True,
+            **{"stdout": subprocess.PIPE, **options},
         )
 
 
@@ -182,7 +184,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A started checkout in an awkwardly named folder, for tests that leave it as it was."""
     made = make(tmp_path_factory.mktemp("running") / AWKWARD)
     made.start()
-    made.connect().close()
+    with made.connect() as connection:
+        connection.execute(f"CREATE ROLE app LOGIN PASSWORD '{SECRETS['app_password']}'")
+        connection.execute("CREATE DATABASE app")
     yield made
     end(made)
 
@@ -319,6 +323,48 @@ def test_interactive_returns_the_exit_code(running: Checkout, capfd: pytest.Capt
     assert "PONG" in output
     assert "psql (PostgreSQL) 16" in output
     assert before == signal.getsignal(signal.SIGINT)
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal: the user's, and the programs'."""
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+def read_until(terminal: int, text: str) -> str:
+    """What comes out of a terminal up to and with `text`."""
+    seen = ""
+    while text not in seen:
+        assert select.select([terminal], [], [], 20)[0], f"{text!r} never came: {seen!r}"
+        seen += os.read(terminal, 4096).decode(errors="replace")
+    return seen
+
+
+def test_interactive_on_a_terminal(running: Checkout, terminal: tuple[int, int]) -> None:
+    """On a terminal psql is the application's role, knows the terminal, and Ctrl-C cancels the query, not the task."""
+    ours, theirs = terminal
+    process = running.elsewhere(
+        "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.environ['TERM'] = 'xterm';"
+        "sys.exit(engine.interactive('psql', []))",
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    read_until(ours, "app=> ")
+    os.write(ours, b"SELECT pg_sleep(60);\n")
+    until(lambda: running.ask("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND usename = 'app'"))
+    os.write(ours, b"\x03")
+    read_until(ours, "canceling statement due to user request")
+    # Ctrl-A and Ctrl-K clear the line by escape sequences where the terminal is known.
+    os.write(ours, b"nonsense\x01\x0bSELECT 40 + 2;\n")
+    assert "\x1b[K" in read_until(ours, " 42\r\n")
+    os.write(ours, b"\\q\n")
+
+    assert process.wait(20) == 0
 
 
 def test_inspect_is_cheap(running: Checkout) -> None:

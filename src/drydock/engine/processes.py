@@ -252,8 +252,14 @@ def rotate(log: Path) -> None:
 
 
 def _works_in(pid: int, folder: str) -> bool:
+    if sys.platform == "linux" and not _is_below(_folder_in_proc(pid), folder):
+        return False  # the one question that nearly every process answers with no
     seen = look(pid)
-    return bool(seen and seen.name in NAMES and f"{seen.folder}/".startswith(f"{folder}/"))
+    return bool(seen and seen.name in NAMES and _is_below(seen.folder, folder))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def _signal(pid: int, kind: signal.Signals) -> None:
@@ -264,7 +270,12 @@ def _signal(pid: int, kind: signal.Signals) -> None:
 
 
 def _pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*")] if sys.platform == "linux" else _pids_with_psutil()
+    return _pids_in_proc() if sys.platform == "linux" else _pids_with_psutil()
+
+
+def _pids_in_proc() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
 
 
 def _pids_with_psutil() -> list[int]:
@@ -273,14 +284,23 @@ def _pids_with_psutil() -> list[int]:
     return psutil.pids()
 
 
+def _folder_in_proc(pid: int) -> str:
+    """Where a process works; empty where it has ended, is a zombie or belongs to somebody else."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115 - one of some hundred calls: no Path for each
+    except OSError:
+        return ""
+
+
 def _look_in_proc(pid: int) -> Seen | None:
     """Name and state from /proc/PID/stat (proc(5): the name is in the outermost parentheses), folder from its link."""
     child = _children.get(pid)
-    if child is not None and child.poll() is not None:
+    folder = _folder_in_proc(pid)
+    if not folder or (child is not None and child.poll() is not None):
         return None
     try:
         before, _, after = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
-        return Seen(before.partition("(")[2], after.split()[0] in "Tt", str(Path(f"/proc/{pid}/cwd").readlink()))
+        return Seen(before.partition("(")[2], after.split()[0] in "Tt", folder)
     except OSError:
         return None
 

@@ -44,8 +44,9 @@ def resolve(client: docker.DockerClient, environment: Environment, service: str,
     if mode != "build":
         if present(client, wanted):
             return wanted
-        if mode == "auto" and _is_stand_in(recorded, wanted, service) and present(client, recorded):
-            return recorded
+        if mode == "auto" and wanted == DEFAULTS[service] and recorded.startswith("drydock-local/"):
+            # Once a local image stands in, no start asks the registry again; `invoke images.pull` does.
+            return build_local(client, service, report)
         try:
             return pull(client, wanted, report)
         except ImageError as error:
@@ -99,10 +100,6 @@ def major_of(client: docker.DockerClient, reference: str) -> int | None:
     variables = dict(item.split("=", 1) for item in configuration.get("Env") or ())
     text = variables.get("PG_MAJOR") or (configuration.get("Labels") or {}).get("drydock.postgres.version", "")
     return int(text.split(".")[0]) if text else None
-
-
-def _is_stand_in(recorded: str, wanted: str, service: str) -> bool:
-    return recorded.startswith("drydock-local/") and wanted == DEFAULTS[service]
 
 
 def _progress(
