@@ -5,7 +5,9 @@ Revision ${up_revision}, after ${down_revision | comma,n}; created ${create_date
 
 import sqlalchemy as sa
 from alembic import op
-${imports if imports else ""}
+% if imports:
+${imports}
+% endif
 
 revision: str = ${repr(up_revision).replace("'", '"')}
 down_revision: str | tuple[str, ...] | None = ${repr(down_revision).replace("'", '"')}

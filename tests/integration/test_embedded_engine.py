@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from contextlib import closing
@@ -50,7 +51,7 @@ ELSEWHERE = """
 import json, sys
 from pathlib import Path
 from drydock.engine.embedded import EmbeddedEngine
-from drydock.environment import SUPERUSER, Environment, Role
+from drydock.environment import Environment
 from drydock.settings import Settings
 from drydock.state import State
 given = json.loads(sys.argv[1])
@@ -117,7 +118,7 @@ class Checkout:
 
         return until(attempt, lambda: self.status(REDIS) == "running")
 
-    def elsewhere(self, code: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as Popen takes them
+    def elsewhere(self, code: str, **options: Any) -> subprocess.Popen[str]:
         """Run `code` on this environment in a process of its own."""
         state = self.environment.state
         given = {"root": str(self.environment.settings.root), "secrets": SECRETS, "state": state.__dict__}
@@ -329,6 +330,7 @@ def test_interactive_returns_the_exit_code(running: Checkout, capfd: pytest.Capt
 def terminal() -> Iterator[tuple[int, int]]:
     """Both ends of a terminal: the user's, and the programs'."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
     yield ours, theirs
     os.close(ours)
     os.close(theirs)
@@ -354,17 +356,20 @@ def test_interactive_on_a_terminal(running: Checkout, terminal: tuple[int, int])
         stderr=theirs,
         start_new_session=True,
     )
-    read_until(ours, "app=> ")
-    os.write(ours, b"SELECT pg_sleep(60);\n")
-    until(lambda: running.ask("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND usename = 'app'"))
-    os.write(ours, b"\x03")
-    read_until(ours, "canceling statement due to user request")
-    # Ctrl-A and Ctrl-K clear the line by escape sequences where the terminal is known.
-    os.write(ours, b"nonsense\x01\x0bSELECT 40 + 2;\n")
-    assert "\x1b[K" in read_until(ours, " 42\r\n")
-    os.write(ours, b"\\q\n")
-
-    assert process.wait(20) == 0
+    try:
+        read_until(ours, "app=> ")
+        os.write(ours, b"SELECT pg_sleep(60);\n")
+        until(lambda: running.ask("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND usename = 'app'"))
+        os.write(ours, b"\x03")
+        read_until(ours, "canceling statement due to user request")
+        # Ctrl-A and Ctrl-K clear the line by an escape sequence, where the terminal is known.
+        os.write(ours, b"nonsense\x01\x0bSELECT 40 + 2;\n")
+        assert "\x1b[K" in read_until(ours, " 42\r\n")
+        os.write(ours, b"\\q\n")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_inspect_is_cheap(running: Checkout) -> None:

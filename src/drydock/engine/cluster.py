@@ -165,8 +165,8 @@ def _logged(arguments: Sequence[str], log: Path, folder: Path, environment: dict
     with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         stream.write(done.stdout)
     if done.returncode:
-        lines = done.stdout.decode(errors="replace").strip().splitlines()
-        telling = [line for line in lines if re.search(r"\b(error|ERROR|FATAL|PANIC):", line)] or lines[-1:]
+        text = done.stdout.decode(errors="replace").strip()
+        telling = re.findall(r"\b(?:error|ERROR|FATAL|PANIC): +(.*)", text) or text.splitlines()
         reason = telling[-1].strip().rstrip(".") if telling else f"exit code {done.returncode}"
         raise EngineError(f"Could not {doing}: {reason}.", hint=f"All it said: tail '{log}'")
 

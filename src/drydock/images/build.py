@@ -28,7 +28,7 @@ REPOSITORY = "drydock-local"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "ppc64le": "ppc64le"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuiltImage:
     """An image that is there: its size in bytes, and how long it took to build or to find."""
 

@@ -1,0 +1,385 @@
+"""The application's schema, migrations and seeds on a real server."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg import errors
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import create_engine, inspect
+
+from app.models import Base
+from app.seeds import SIZES, TABLES, embeddings, seed, users
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+NOTHING = {table.name: 0 for table in TABLES}
+APP_TABLES = {"organizations", "users", "businesses", "conversations", "messages"}
+
+
+def alembic_config(url: str | None = None, **attributes: object) -> Config:
+    """Alembic as a program calls it."""
+    config = Config(ROOT / "alembic.ini", stdout=io.StringIO(), output_buffer=io.StringIO())
+    config.attributes.update(attributes, **({"url": url} if url else {}))
+    return config
+
+
+def fresh_database(superuser_url: str) -> Iterator[str]:
+    """A new, empty database, dropped afterwards; its URL."""
+    name = f"app_{uuid4().hex[:12]}"
+    server, _, _ = superuser_url.rpartition("/")
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        yield f"{server}/{name}"
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture
+def empty_url(postgres_superuser_url: str) -> Iterator[str]:
+    """A database without a schema."""
+    yield from fresh_database(postgres_superuser_url)
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_superuser_url: str) -> Iterator[str]:
+    """A database at head, without rows; tests that write roll back."""
+    for url in fresh_database(postgres_superuser_url):
+        command.upgrade(alembic_config(url), "head")
+        yield url
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction on the database at head, rolled back afterwards."""
+    with psycopg.connect(database_url) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def seeded(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """The small seed, uncommitted."""
+    seed(connection)
+    return connection
+
+
+def value(connection: psycopg.Connection[Any], query: str, *arguments: object) -> Any:
+    """The first column of the first row."""
+    row = connection.execute(query.encode(), arguments).fetchone()
+    assert row
+    return row[0]
+
+
+def indexes(connection: psycopg.Connection[Any]) -> set[tuple[str, bool]]:
+    """Definition and validity of every index of the application."""
+    query = "SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index WHERE indrelid = ANY(%s::regclass[])"
+    return set(connection.execute(query, [sorted(APP_TABLES)]).fetchall())
+
+
+def add_organization(connection: psycopg.Connection[Any], slug: str = "foreign") -> Any:
+    """A row that no seed wrote; its id."""
+    return value(connection, "INSERT INTO organizations (slug, name) VALUES (%s, 'Foreign') RETURNING id", slug)
+
+
+def add_user(connection: psycopg.Connection[Any], organization: object, email: str) -> Any:
+    """A user that no seed wrote; its id."""
+    insert = "INSERT INTO users (organization_id, email, password_hash, name) VALUES (%s, %s, 'x', 'X') RETURNING id"
+    return value(connection, insert, organization, email)
+
+
+def test_the_models_and_the_migrations_agree(database_url: str) -> None:
+    """Autogenerate finds nothing to do at head."""
+    command.check(alembic_config(database_url))
+
+
+def test_there_is_one_head() -> None:
+    """The revisions form one line."""
+    assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
+
+
+def test_every_revision_goes_up_down_and_up(empty_url: str) -> None:
+    """Each downgrade undoes its upgrade well enough for the upgrade to succeed again."""
+    config = alembic_config(empty_url)
+    revisions = list(ScriptDirectory.from_config(config).walk_revisions())[::-1]
+    for revision in revisions:
+        command.upgrade(config, revision.revision)
+        command.downgrade(config, "-1")
+        command.upgrade(config, revision.revision)
+    command.check(config)
+
+
+def test_going_down_leaves_the_extension_and_nothing_else(empty_url: str) -> None:
+    """All tables and functions are gone at base; `vector` may be somebody else's and stays."""
+    command.upgrade(alembic_config(empty_url), "head")
+    command.downgrade(alembic_config(empty_url), "base")
+    with psycopg.connect(empty_url) as connection:
+        assert value(connection, "SELECT count(*) FROM pg_extension WHERE extname = 'vector'") == 1
+        assert value(connection, "SELECT count(*) FROM pg_proc WHERE proname = 'set_updated_at'") == 0
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == [("alembic_version",)]
+
+
+def test_the_offline_script_makes_the_same_schema(empty_url: str) -> None:
+    """What `--sql` writes without a database brings an empty one to head."""
+    config = alembic_config()
+    command.upgrade(config, "head", sql=True)
+    script = config.output_buffer
+    assert isinstance(script, io.StringIO)
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(script.getvalue().encode())
+    command.check(alembic_config(empty_url))
+
+
+def test_the_offline_script_passes_the_linter(tmp_path: Path) -> None:
+    """Squawk finds nothing beyond the rules excluded with a reason."""
+    config = alembic_config()
+    command.upgrade(config, "head", sql=True)
+    script = tmp_path / "upgrade.sql"
+    assert isinstance(config.output_buffer, io.StringIO)
+    script.write_text(config.output_buffer.getvalue())
+    squawk: list[str | Path] = [
+        Path(sysconfig.get_path("scripts"), "squawk"),
+        "--config",
+        ROOT / ".squawk.toml",
+        script,
+    ]
+    result = subprocess.run(squawk, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_missing_url_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names what to set."""
+    monkeypatch.delenv("DATABASE_OWNER_URL", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with pytest.raises(CommandError, match="set DATABASE_OWNER_URL or DATABASE_URL"):
+        command.upgrade(alembic_config(), "head")
+
+
+def test_the_owner_s_url_comes_before_the_application_s(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Migrations run as the owner where the environment names both roles."""
+    monkeypatch.setenv("DATABASE_OWNER_URL", empty_url)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    command.upgrade(alembic_config(), "head")
+
+
+def test_a_second_migrator_gives_up_and_names_the_first(empty_url: str) -> None:
+    """The wait ends, and the error has the holder's pid and application_name."""
+    with psycopg.connect(make_conninfo(empty_url, application_name="first")) as first:
+        first.execute("SELECT pg_advisory_lock(%s)", [0x616C656D62696331])
+        with pytest.raises(CommandError, match=rf"pid {first.info.backend_pid} \(first\).*0\.3 s"):
+            command.upgrade(alembic_config(empty_url, lock_wait=0.3), "head")
+        command.upgrade(alembic_config(empty_url, migration_lock_held=True), "head")
+
+
+@pytest.mark.parametrize("wait", ["soon", -1, float("nan")])
+def test_a_senseless_wait_is_refused(empty_url: str, wait: object) -> None:
+    """lock_wait must be a number of seconds."""
+    with pytest.raises(CommandError, match="number of seconds"):
+        command.upgrade(alembic_config(empty_url, lock_wait=wait), "head")
+
+
+def test_a_connection_of_the_caller_is_left_as_it_was(empty_url: str) -> None:
+    """Migrations are committed; no lock and no setting stays behind."""
+    engine = create_engine(empty_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        command.upgrade(alembic_config(connection=connection), "head")
+        assert not connection.in_transaction()
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "0"
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        assert connection.exec_driver_sql(locks).scalar() == 0
+        connection.rollback()
+        assert inspect(connection).has_table("messages")
+    engine.dispose()
+
+
+def test_a_transaction_of_the_caller_stays_open(empty_url: str) -> None:
+    """The caller's rollback takes the whole migration back."""
+    engine = create_engine(empty_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        command.upgrade(alembic_config(connection=connection), "head")
+        assert transaction.is_active
+        assert inspect(connection).has_table("messages")
+        transaction.rollback()
+        assert not inspect(connection).has_table("messages")
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "email", ["ada", "ada@acme", "a da@acme.example", "ada@@acme.example", "ada@acme.", "a" * 250 + "@a.example"]
+)
+def test_a_malformed_email_is_refused(connection: psycopg.Connection[Any], email: str) -> None:
+    """The database checks the format, whoever writes."""
+    organization = add_organization(connection)
+    with pytest.raises(errors.CheckViolation, match="ck_users_email_format"):
+        add_user(connection, organization, email)
+
+
+def test_an_email_is_unique_without_regard_to_case(connection: psycopg.Connection[Any]) -> None:
+    """One address, one account."""
+    organization = add_organization(connection)
+    add_user(connection, organization, "Ada@Foreign.example")
+    with pytest.raises(errors.UniqueViolation, match="uq_users_email_lower"):
+        add_user(connection, organization, "ada@foreign.EXAMPLE")
+
+
+def test_an_unknown_role_is_refused(seeded: psycopg.Connection[Any]) -> None:
+    """A message is the user's, the assistant's or the system's."""
+    with pytest.raises(errors.CheckViolation, match="ck_messages_role"):
+        seeded.execute("UPDATE messages SET role = 'robot'")
+
+
+def test_deleting_an_organization_deletes_what_it_owns(seeded: psycopg.Connection[Any]) -> None:
+    """Rows go with their owner, through every table, and no other organization's do."""
+    seeded.execute("DELETE FROM organizations WHERE slug = 'acme'")
+    left = {
+        name: value(seeded, f"SELECT count(DISTINCT organization_id) FROM {name}")
+        for name in APP_TABLES - {"organizations"}
+    }
+    assert set(left.values()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("parent", "child"), [("users", "businesses"), ("businesses", "conversations"), ("conversations", "messages")]
+)
+def test_deleting_a_parent_deletes_its_children(seeded: psycopg.Connection[Any], parent: str, child: str) -> None:
+    """Foreign keys cascade."""
+    seeded.execute(f"DELETE FROM {parent}".encode())
+    assert value(seeded, f"SELECT count(*) FROM {child}") == 0
+
+
+@pytest.mark.parametrize("table", ["organizations", "users", "businesses", "conversations"])
+def test_an_update_moves_updated_at(seeded: psycopg.Connection[Any], table: str) -> None:
+    """A change sets `updated_at` to the transaction's time; an update that changes nothing does not."""
+    column = "title" if table == "conversations" else "name"
+    moved = f"SELECT count(*) FROM {table} WHERE updated_at = now()"
+    seeded.execute(f"UPDATE {table} SET {column} = {column}".encode())
+    assert value(seeded, moved) == 0
+    seeded.execute(f"UPDATE {table} SET {column} = {column} || '!'".encode())
+    assert value(seeded, moved) == value(seeded, f"SELECT count(*) FROM {table}")
+
+
+def test_a_nearest_query_uses_the_index_and_finds_the_topic(seeded: psycopg.Connection[Any]) -> None:
+    """The HNSW index answers `ORDER BY embedding <=> …`, and a topic's centre finds that topic."""
+    seeded.execute("SET LOCAL enable_seqscan = off")
+    query = "SELECT metadata->>'topic' FROM messages ORDER BY embedding <=> %s::text::vector LIMIT 10"
+    centre = str(embeddings.centre("pricing"))
+    plan = "\n".join(row[0] for row in seeded.execute("EXPLAIN " + query, [centre]).fetchall())
+    assert "ix_messages_embedding" in plan
+    assert {row[0] for row in seeded.execute(query, [centre]).fetchall()} == {"pricing"}
+
+
+def test_the_first_seeding_writes_every_row(connection: psycopg.Connection[Any]) -> None:
+    """As many rows are written as the tables say there are, and are there afterwards."""
+    written = seed(connection)
+    assert written == {table.name: table.count("small") for table in TABLES}
+    assert written == {name: value(connection, f"SELECT count(*) FROM {name}") for name in written}
+
+
+def test_the_second_seeding_writes_nothing(seeded: psycopg.Connection[Any]) -> None:
+    """Seeding is idempotent, and not by writing the same rows again."""
+    before = value(seeded, "SELECT array_agg(ctid ORDER BY id) FROM messages")
+    assert seed(seeded) == NOTHING
+    assert value(seeded, "SELECT array_agg(ctid ORDER BY id) FROM messages") == before
+
+
+def test_the_indexes_are_as_they_were(seeded: psycopg.Connection[Any]) -> None:
+    """The indexes that the load drops come back, valid, with their names and definitions."""
+    after = indexes(seeded)
+    seeded.rollback()
+    assert after == indexes(seeded)
+    assert all(valid for _, valid in after)
+
+
+def test_seeding_commits_nothing(connection: psycopg.Connection[Any]) -> None:
+    """The caller decides."""
+    seed(connection)
+    connection.rollback()
+    assert value(connection, "SELECT count(*) FROM organizations") == 0
+
+
+def test_changed_and_deleted_rows_are_restored(seeded: psycopg.Connection[Any]) -> None:
+    """Seeding again writes just the rows that differ."""
+    seeded.execute("UPDATE users SET name = 'Somebody' WHERE email = 'ada@acme.example'")
+    seeded.execute(
+        "UPDATE messages SET embedding = NULL WHERE id = (SELECT id FROM messages WHERE role = 'user' LIMIT 1)"
+    )
+    seeded.execute("DELETE FROM messages WHERE id = (SELECT id FROM messages WHERE role = 'assistant' LIMIT 1)")
+    assert seed(seeded) == {**NOTHING, "users": 1, "messages": 2}
+    assert seed(seeded) == NOTHING
+
+
+def test_rows_of_others_are_left_alone(seeded: psycopg.Connection[Any]) -> None:
+    """What no seed wrote stays, and is counted where it belongs to a seeded conversation."""
+    organization = add_organization(seeded)
+    conversation = value(seeded, "SELECT id FROM conversations LIMIT 1")
+    insert = "INSERT INTO messages (organization_id, conversation_id, role, content) VALUES (%s, %s, 'user', 'Mine')"
+    seeded.execute(insert, [organization, conversation])
+    assert seed(seeded) == {**NOTHING, "conversations": 1}
+    assert value(seeded, "SELECT count(*) FROM messages WHERE content = 'Mine'") == 1
+    counted = "(SELECT count(*) FROM messages WHERE conversation_id = conversations.id)"
+    wrong = f"SELECT count(*) FROM conversations WHERE message_count <> {counted}"
+    assert value(seeded, wrong) == 0
+
+
+def test_a_larger_size_extends_a_smaller_one(
+    connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there stays, what the size adds is written, and the smaller size then has nothing to do."""
+    monkeypatch.setitem(SIZES, "one", 1)
+    first = seed(connection, size="one")
+    second = seed(connection, size="small")
+    assert {name: first[name] + second[name] for name in first} == {
+        table.name: table.count("small") for table in TABLES
+    }
+    assert seed(connection, size="one") == NOTHING
+
+
+def test_progress_is_told_from_nothing_to_all(connection: psycopg.Connection[Any]) -> None:
+    """Every table is reported at its beginning and at its end, in the order of writing."""
+    told: list[tuple[str, int, int]] = []
+    seed(connection, progress=lambda *report: told.append(report))
+    ends = [(table.name, done, table.count("small")) for table in TABLES for done in (0, table.count("small"))]
+    assert told == ends
+
+
+def test_a_connection_that_commits_by_itself_is_refused(database_url: str) -> None:
+    """Half a seeding could stay behind."""
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        pytest.raises(ValueError, match="autocommit off"),
+    ):
+        seed(connection)
+
+
+def test_a_taken_address_is_an_error(connection: psycopg.Connection[Any]) -> None:
+    """Seeding never takes an address from a row that is not its own."""
+    add_user(connection, add_organization(connection), "ADA@acme.example")
+    with pytest.raises(errors.UniqueViolation, match="uq_users_email_lower"):
+        seed(connection)
+
+
+def test_every_sample_user_has_the_documented_password(seeded: psycopg.Connection[Any]) -> None:
+    """One hash for all, so that one password opens every account."""
+    assert value(seeded, "SELECT array_agg(DISTINCT password_hash) FROM users") == [users.PASSWORD_HASH]
+
+
+def test_every_table_names_its_organization() -> None:
+    """All rows but the organizations' own carry the owner that tenancy will be built on."""
+    tables = {name: table for name, table in Base.metadata.tables.items() if name != "organizations"}
+    assert tables
+    assert not [name for name, table in tables.items() if table.columns["organization_id"].nullable]
