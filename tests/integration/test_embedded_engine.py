@@ -14,7 +14,7 @@ import sys
 import termios
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -475,17 +475,22 @@ def test_stop_that_takes_too_long(started: Checkout, monkeypatch: pytest.MonkeyP
     started.engine.stop()
 
 
+def freeze(checkout: Checkout) -> None:
+    """Stop every process of Postgres where it stands, as pausing a container does."""
+    for pid in processes.inside(checkout.volume):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+
+
 def test_paused(started: Checkout) -> None:
     """A frozen server is `paused`, a start lets it go on, and a stop of a frozen one is as clean as any."""
-    for pid in processes.inside(started.volume):
-        os.kill(pid, signal.SIGSTOP)
+    freeze(started)
     until(lambda: started.status() == "paused")
 
     started.start()
     assert started.ask("SELECT answer FROM kept") == 42
 
-    for pid in processes.inside(started.volume):
-        os.kill(pid, signal.SIGSTOP)
+    freeze(started)
     assert started.engine.stop() is True
     assert "database system is shut down" in started.log.splitlines()[-1]
 

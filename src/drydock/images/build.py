@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING
 from docker.errors import DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
-from drydock import __version__
 from drydock.errors import ImageError
 from drydock.images import contents
 from drydock.images.loader import HINT
@@ -140,7 +139,7 @@ def _labels(service: str, parts: contents.Contents) -> dict[str, str]:
         "org.opencontainers.image.title": f"drydock local {service}",
         "org.opencontainers.image.description": f"{service} {parts.version}, built from the installed wheels",
         "org.opencontainers.image.version": parts.version,
-        "org.opencontainers.image.vendor": f"drydock {__version__}",
+        "org.opencontainers.image.vendor": "drydock",
         "drydock.local": "true",
         **parts.labels,
     }

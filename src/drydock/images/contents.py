@@ -46,7 +46,7 @@ USEFUL = (
     *("md5sum", "mktemp", "mv", "nproc", "printf", "ps", "readlink", "realpath", "rmdir", "sha256sum", "sort", "stat"),
     *("sync", "tail", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc", "whoami", "xargs"),
 )
-POSTGRES_USEFUL = ("awk", "gunzip", "less", "more", "tar", "xz", "zcat", "zstd")
+POSTGRES_USEFUL = ("awk", "gunzip", "less", "locale", "more", "tar", "xz", "zcat", "zstd")
 TERMINALS = ("dumb", "linux", "screen", "screen-256color", "tmux", "tmux-256color", "vt100", "xterm", "xterm-256color")
 
 
@@ -78,7 +78,7 @@ def postgres() -> Contents:
     programs |= _tools((*NEEDED, *POSTGRES_NEEDED, "bash"), (*USEFUL, *POSTGRES_USEFUL)) | {
         "/usr/bin/sh": _tool("bash")
     }
-    _programs(tree, programs, [file for file in modules if not file.name.startswith(("utf8_and_", "euc"))])
+    _private_passwd(tree, _programs(tree, programs, modules))
     for file in modules:
         tree.file(f"{POSTGRES_HOME}/lib/postgresql/{file.name}", file)
     _postgres_shared(tree, home / "share/postgresql")
@@ -160,7 +160,6 @@ def _programs(tree: Tree, programs: dict[str, Path], modules: list[Path] | None 
     for name, source in needed.paths.items():
         wheel = source.parent.name == Path(POSTGRES_LIBRARIES).name
         tree.file(f"{POSTGRES_LIBRARIES if wheel else needed.folder}/{name}", source)
-    _private_passwd(tree, needed)
     return needed
 
 

@@ -21,7 +21,17 @@ LOADED_LATER = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgc
 
 _LIBRARY = re.compile(r"^\s*(?P<name>\S+) => (?P<path>/.*) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _MISSING = re.compile(r"^\s*(\S+) => not found$", re.MULTILINE)
-_PROGRAM_INTERPRETER = 3
+# Kinds of program headers and tags of the dynamic section, from elf(5).
+_LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
+_NEEDED, _STRINGS = 1, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Linkage:
+    """What an ELF file says of itself: its loader (empty in a library) and the names of the libraries it asks for."""
+
+    loader: str
+    needed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,52 +43,58 @@ class Libraries:
     paths: dict[str, Path]
 
 
-def interpreter(program: Path) -> str:
-    """The loader a 64-bit little-endian ELF program names (PT_INTERP); empty for scripts, libraries, static programs."""
-    with program.open("rb") as file:
-        head = file.read(4096)
-        if head[:6] != b"\x7fELF\x02\x01":
-            return ""
-        (table,) = struct.unpack_from("<Q", head, 0x20)
-        size, count = struct.unpack_from("<HH", head, 0x36)
-        file.seek(table)
-        headers = file.read(size * count)
-        for start in range(0, len(headers), size):
-            kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", headers, start)
-            if kind == _PROGRAM_INTERPRETER:
-                file.seek(offset)
-                return file.read(length).rstrip(b"\0").decode()
-    return ""
+def linkage(file: Path) -> Linkage:
+    """Read a 64-bit little-endian ELF file; a script or a static program has no loader and needs nothing."""
+    content = file.read_bytes()
+    if content[:6] != b"\x7fELF\x02\x01":
+        return Linkage("", ())
+    (table,) = struct.unpack_from("<Q", content, 0x20)
+    size, count = struct.unpack_from("<HH", content, 0x36)
+    headers = [struct.unpack_from("<IIQQQQ", content, table + size * index) for index in range(count)]
+    loader, needed, strings = "", [], 0
+    for kind, _, offset, _, _, length in headers:
+        part = content[offset : offset + length]
+        if kind == _INTERPRETER:
+            loader = part.rstrip(b"\0").decode()
+        elif kind == _DYNAMIC:
+            tags = list(struct.iter_unpack("<QQ", part))
+            needed = [value for tag, value in tags if tag == _NEEDED]
+            strings = next(value for tag, value in tags if tag == _STRINGS)
+    # The table of strings is named by its address in memory.
+    for kind, _, offset, address, _, length in headers:
+        if kind == _LOAD and address <= strings < address + length:
+            start = offset + strings - address
+            return Linkage(loader, tuple(_string(content, start + name) for name in needed))
+    return Linkage(loader, ())
 
 
 def libraries(programs: Iterable[Path], modules: Iterable[Path] = ()) -> Libraries:
     """Ask the loader itself what `programs`, and `modules` that they load, are linked with.
 
+    Files of one folder that need the same libraries find the same: one of them is asked about.
+
     Raises:
         ImageError: where the host's C library is not glibc, or a library is not installed.
     """
-    loaders = {program: interpreter(program) for program in programs}
-    linked = [program for program, loader in loaders.items() if loader]
-    loader = _only({loaders[program] for program in linked})
+    links = {file: linkage(file) for file in (*programs, *modules)}
+    loader = _only({link.loader for link in links.values() if link.loader})
+    distinct = {(file.parent, link.needed): file for file, link in links.items() if link.needed}
     with ThreadPoolExecutor(4) as pool:
-        listings = pool.map(lambda file: _listing(loader, file), [*linked, *modules])
+        listings = pool.map(lambda file: _listing(loader, file), distinct.values())
         found = {name: path for listing in listings for name, path in listing.items()}
-    if "libc.so.6" not in found:
-        raise ImageError("The C library of this host is not glibc: no local image can be built.", hint=HINT)
     folder = found["libc.so.6"].parent
     found |= {name: folder / name for name in LOADED_LATER if (folder / name).exists()}
     return Libraries(Path(loader), folder, found)
 
 
 def _only(loaders: set[str]) -> str:
-    if len(loaders) != 1:
-        raise ImageError(f"The programs of this host use several loaders: {', '.join(sorted(loaders))}.", hint=HINT)
-    loader = loaders.pop()
-    if "ld-musl" in loader:
-        raise ImageError(
-            "This host runs on musl, the wheels' programs need glibc: no local image can be built.", hint=HINT
-        )
+    if len(loaders) != 1 or "ld-linux" not in (loader := loaders.pop()):
+        raise ImageError("The programs of this host are not all glibc's: no local image can be built.", hint=HINT)
     return loader
+
+
+def _string(content: bytes, start: int) -> str:
+    return content[start : content.index(b"\0", start)].decode()
 
 
 def _listing(loader: str, file: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ import io
 import os
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 Owner = tuple[int, int]
@@ -48,7 +48,8 @@ class Tree:
         """Add a file of root's; without `mode`, 0755 where the host file is executable, else 0644."""
         if mode is None:
             mode = 0o755 if isinstance(content, Path) and os.access(content, os.X_OK) else 0o644
-        content = content.resolve(strict=True) if isinstance(content, Path) else content
+        if isinstance(content, Path) and content.is_symlink():
+            content = content.resolve(strict=True)
         self._add(path, Entry(tarfile.REGTYPE, mode, content=content))
 
     def link(self, path: str, target: str) -> None:
@@ -58,9 +59,9 @@ class Tree:
     def copy(self, path: str, source: Path) -> None:
         """Add every file below a host folder, links followed."""
         for folder, _, names in os.walk(source, followlinks=True):
-            below = Path(folder).relative_to(source)
+            place = folder.replace(str(source), path, 1)
             for name in names:
-                self.file(str(PurePosixPath(path, below, name)), Path(folder, name))
+                self.file(f"{place}/{name}", Path(folder, name))
 
     def fingerprint(self) -> str:
         """A hash of every path, mode, owner, link and content, in hexadecimal."""
@@ -86,10 +87,9 @@ class Tree:
 
     def _add(self, path: str, entry: Entry) -> None:
         place = canonical(path)
-        for parent in PurePosixPath(place).parents:
-            if parent.name and str(parent) not in self.entries:
-                self.entries[str(parent)] = Entry(tarfile.DIRTYPE, 0o755)
         self.entries[place] = entry
+        while (place := place.rpartition("/")[0]) and place not in self.entries:
+            self.entries[place] = Entry(tarfile.DIRTYPE, 0o755)
 
 
 def canonical(path: str) -> str:

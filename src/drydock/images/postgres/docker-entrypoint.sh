@@ -2,6 +2,7 @@
 # Start postgres as the user postgres, initialising an empty PGDATA first; run any other command as it is.
 set -eu
 # /bin/sh is bash in this image: a damaged archive must fail the pipe it is unpacked through.
+# shellcheck disable=SC3040
 set -o pipefail
 
 POSTGRES_UID=999
@@ -17,6 +18,7 @@ fail() {
 # setting NAME DEFAULT: NAME from its variable or from the file that NAME_FILE names, then without NAME_FILE, because
 # the file may be root's and this script runs a second time as postgres.
 setting() {
+    value='' file=''
     eval "value=\${$1:-} file=\${$1_FILE:-}"
     [ -z "$value" ] || [ -z "$file" ] || fail "$1 and $1_FILE are both set: they exclude each other"
     [ -z "$file" ] || value=$(cat "$file")
@@ -34,9 +36,9 @@ settings() {
 
 # Under --user none of the folders needs to be ours: initdb says which one it cannot use.
 folders() {
-    mkdir -p "$PGDATA" ${POSTGRES_INITDB_WALDIR:+"$POSTGRES_INITDB_WALDIR"}
+    mkdir -p "$PGDATA" "$SOCKETS" ${POSTGRES_INITDB_WALDIR:+"$POSTGRES_INITDB_WALDIR"}
     chmod 0700 "$PGDATA" ${POSTGRES_INITDB_WALDIR:+"$POSTGRES_INITDB_WALDIR"} 2> /dev/null || :
-    mkdir -p "$SOCKETS" && chmod 3777 "$SOCKETS" 2> /dev/null || :
+    chmod 3777 "$SOCKETS" 2> /dev/null || :
 }
 
 become_postgres() {
@@ -92,7 +94,7 @@ start_temporary_server() {
     server=$!
     trap stop_temporary_server EXIT
     trap 'exit 130' INT TERM
-    until pg_isready -q -U "$POSTGRES_USER"; do
+    until pg_isready -q -U "$POSTGRES_USER" -d postgres; do
         kill -0 "$server" 2> /dev/null || fail 'the temporary server for the initialisation did not start'
         sleep 0.05
     done
@@ -136,6 +138,7 @@ run_shell_script() {
 
 run_scripts() {
     for script in "$SCRIPTS"/*; do
+        [ -e "$script" ] || continue
         case $script in
             *.sh | *.sql | *.sql.gz | *.sql.xz | *.sql.zst) printf '%s: running %s\n' "$0" "$script" ;;
             *) printf '%s: ignoring %s\n' "$0" "$script" ;;

@@ -1,0 +1,47 @@
+"""The house rules that a reader relies on, held against the code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+DRYDOCK = sorted((SOURCE / "drydock").rglob("*.py"))
+APP = sorted((SOURCE / "app").rglob("*.py"))
+
+
+def names(path: Path) -> set[str]:
+    """Every dotted name and call in a file, such as `os.environ` and `print`."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    dotted = {f"{n.value.id}.{n.attr}" for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    return dotted | {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, also inside functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize(
+    ("word", "allowed"),
+    [("os.environ", "settings.py"), ("os.getenv", "settings.py"), ("print", "console.py"), ("sys.exit", "nowhere")],
+)
+def test_one_place_for_each(word: str, allowed: str) -> None:
+    """Only settings.py reads the environment, only console.py prints, nothing exits by itself."""
+    assert [path.name for path in DRYDOCK if word in names(path) and path.name != allowed] == []
+
+
+def test_the_application_knows_nothing_of_the_tooling() -> None:
+    """Nothing in src/app imports drydock, and nothing in drydock imports the application."""
+    assert [path.name for path in APP if any(name.startswith("drydock") for name in imports(path))] == []
+    assert [path.name for path in DRYDOCK if any(name.partition(".")[0] == "app" for name in imports(path))] == []
+
+
+@pytest.mark.parametrize("path", DRYDOCK + APP, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_modules_are_short(path: Path) -> None:
+    """A module has at most 350 lines."""
+    assert len(path.read_text().splitlines()) <= 350
