@@ -524,6 +524,18 @@ def test_stale_pid_file_of_a_live_stranger(started: Checkout) -> None:
     assert any("stale postmaster.pid" in line for line in started.reported)
 
 
+def test_stale_pid_file_of_a_zombie(started: Checkout) -> None:
+    """A killed postmaster that nobody collected still has its number, and Postgres alone would refuse to start."""
+    started.engine.stop()
+    with subprocess.Popen(["true"]) as dead:
+        until(lambda: psutil.Process(dead.pid).status() == psutil.STATUS_ZOMBIE)
+        (started.volume / "postmaster.pid").write_text(f"{dead.pid}\n{started.volume}\n")
+
+        started.start()
+
+        assert started.ask("SELECT answer FROM kept") == 42
+
+
 def test_killed_postmaster(started: Checkout) -> None:
     """After kill -9 with a busy connection the orphans are ended and committed data is there."""
 

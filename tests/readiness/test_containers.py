@@ -131,7 +131,7 @@ def test_redis_that_is_loading_is_not_ready(shop: Folder, container: Callable[[s
     from drydock import readiness
 
     environment = shop.environment
-    shop.redis("EVAL", "for i = 1, 400000 do redis.call('SET', 'key' .. i, i) end", "0")
+    shop.redis("EVAL", "for i = 1, 200000 do redis.call('SET', 'key' .. i, i) end", "0")
     container("redis").stop()
     container("redis").start()
     seen = set()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drydock.engine import MAJOR
-from drydock.engine.processes import clean_environment, end_all, inside, look, read_pid, unprivileged, wait_ended
+from drydock.engine.processes import clean_environment, end_all, inside, is_taken, read_pid, unprivileged, wait_ended
 from drydock.engine.wheels import postgres_home, program
 from drydock.environment import SUPERUSER
 from drydock.errors import EngineError
@@ -36,6 +36,7 @@ INITDB = (
     "--encoding=UTF8",
     f"--locale={LOCALE}",
     "--data-checksums",
+    "--no-instructions",
     f"--username={SUPERUSER}",
 )
 
@@ -123,8 +124,8 @@ def heal(volume: Path, report: Callable[[str], None]) -> None:
         report(f"ending {end_all(volume)} processes that outlived their Postgres")
     pid_file = volume / PID_FILE
     pid = read_pid(pid_file)
-    # One that no longer lives is left to Postgres, which has more to check: shared memory is named in the same file.
-    if pid and look(pid):
+    # A number that nobody has is left to Postgres, which has more to check: the file names its shared memory as well.
+    if pid and is_taken(pid):
         report(f"removing a stale {PID_FILE}: process {pid} is not this Postgres")
         pid_file.unlink()
 

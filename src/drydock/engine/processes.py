@@ -102,6 +102,15 @@ def look(pid: int) -> Seen | None:
     return _look_in_proc(pid) if sys.platform == "linux" else _look_with_psutil(pid)
 
 
+def is_taken(pid: int) -> bool:
+    """True where Postgres would take `pid` for a live postmaster: it asks like this, and uncollected zombies answer."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
 def inside(folder: Path) -> list[int]:
     """Every server process that works in `folder` or below it."""
     real = os.path.realpath(folder)
@@ -201,7 +210,8 @@ class Server:
         finally:
             os.close(output)
         _children[process.pid] = process
-        self._note(Launch(process.pid, volume.name, started_with))
+        launch = Launch(process.pid, volume.name, started_with)
+        write_atomic(self._record, json.dumps(asdict(launch)) + "\n")
 
     def resume(self, volume: Path) -> None:
         """Let a paused server go on."""
@@ -231,9 +241,6 @@ class Server:
     def forget(self) -> None:
         """Remove the note of the last launch."""
         self._record.unlink(missing_ok=True)
-
-    def _note(self, launch: Launch) -> None:
-        write_atomic(self._record, json.dumps(asdict(launch)) + "\n")
 
 
 def read_pid(path: Path) -> int:
