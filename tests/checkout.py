@@ -93,7 +93,7 @@ class Checkout:
         """Run one Redis command."""
         from drydock import redis_client
 
-        with redis_client.connect(self.environment, timeout=60) as redis:
+        with redis_client.connect(self.environment, timeout=30) as redis:
             return redis.ask(*words)
 
     def configure(self, **variables: str) -> None:

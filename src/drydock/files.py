@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
+def write_atomic(path: Path, text: str, *, mode: int = 0o600, durable: bool = True) -> None:
     """Replace `path` by `text` so that a kill at any moment leaves the old file or the new one.
 
     Args:
         path: the file; its folder must exist.
         text: the whole new content.
         mode: permission bits of the new file, whatever the umask says.
+        durable: whether it must survive a power cut; what every start writes anew need not.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -21,12 +22,14 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o600) -> None:
             os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink()
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -99,11 +99,8 @@ def _start(environment: Environment, console: Console) -> None:
     from drydock import ports
 
     states = environment.engine.inspect()
-    held = {
-        getattr(environment.state, f"{service}_port")
-        for service, state in states.items()
-        if state.status != "absent" and state.running
-    }
+    alive = [service for service, state in states.items() if state.status in {"running", "paused"}]
+    held = {getattr(environment.state, f"{service}_port") for service in alive}
     ports.assign(environment, lambda port: port in held, console.step)
     environment.engine.start(console.step)
 

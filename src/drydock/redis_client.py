@@ -31,7 +31,7 @@ class Redis:
         self._stream = stream
 
     def ask(self, *words: str) -> str:
-        """Send one command and return its reply as text.
+        """Send one command and return its reply as text; a null reply is empty, an array is its length.
 
         Raises:
             RedisReplyError: where Redis answers with an error, such as LOADING.
@@ -56,8 +56,9 @@ class Redis:
             raise RedisReplyError(f"Redis answers: {rest}.")
         if kind != b"$":
             return rest
-        body = self._stream.read(int(rest) + 2)
-        return body[:-2].decode(errors="replace")
+        size = int(rest)
+        # A length of -1 is the null reply, and no body follows it.
+        return self._stream.read(size + 2)[:-2].decode(errors="replace") if size >= 0 else ""
 
 
 @contextmanager

@@ -129,3 +129,19 @@ def test_docker_without_compose(make_checkout: Callable[..., Checkout], docker_e
     (fake / "docker").chmod(0o755)
     error = checkout.run("up", code=4, PATH=f"{fake}:{checkout.environ['PATH']}").stderr
     assert "`docker compose` does not" in error
+
+
+def test_paused_servers_go_on_with_up(checkout: Checkout) -> None:
+    """Servers that somebody paused are resumed by up, on their own ports."""
+    checkout.run("up")
+    before = checkout.environment.state.postgres_port
+    if checkout.environ["ENGINE"] == "docker":
+        name = checkout.environment.state.name
+        subprocess.run(["docker", "pause", f"{name}-postgres-1", f"{name}-redis-1"], check=True, capture_output=True)
+    else:
+        pid = (checkout.root / ".drydock" / "volumes" / "postgres-16-1" / "postmaster.pid").read_text().split()[0]
+        subprocess.run(["kill", "-STOP", pid], check=True)
+    assert checkout.json("status", code=5)["status"] == "fail"
+    checkout.run("up")
+    assert checkout.json("status")["status"] == "pass"
+    assert checkout.environment.state.postgres_port == before

@@ -70,6 +70,7 @@ def _docker_problem() -> str:
 
 
 def _embedded_problem() -> str:
+    from drydock.engine.processes import namespace_problem
     from drydock.engine.wheels import available
 
-    return available()
+    return available() or namespace_problem()

@@ -81,7 +81,7 @@ def _write(path: Path, text: str, mode: int) -> None:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         path.chmod(mode)
     else:
-        write_atomic(path, text, mode=mode)
+        write_atomic(path, text, mode=mode, durable=False)
 
 
 def _copy_scripts(source: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LABEL = "io.drydock.checkout"
 OLDEST = (20, 10)
+ANY_VERSION = "1.41"  # not sent with the one question that is asked before the engine's version is known
 START_INTERVAL = (25, 0)  # the first engine that knows health_check.start_interval
 START = "Start Docker, or set ENGINE=embedded in .env for a new environment."
 DATA = "/var/lib/postgresql/data"
@@ -37,16 +38,27 @@ def connect() -> docker.DockerClient:
     Raises:
         EngineError: where none answers, it is too old, or compose is missing.
     """
-    try:
-        client = docker.from_env(timeout=60)
-        number = client.version()["Version"]
-    except (DockerException, OSError) as error:
-        raise EngineError(f"No Docker engine answers ({_reason(error)}).", hint=START) from error
-    found = version_tuple(number)
-    if found < OLDEST:
+    client, number = _client("No Docker engine answers", START)
+    if version_tuple(number) < OLDEST:
+        client.close()
         raise EngineError(f"Docker {number} is too old: 20.10 is needed.", hint=START)
     compose.version()
     return client
+
+
+def _client(problem: str, hint: str) -> tuple[docker.DockerClient, str]:
+    """A client that speaks the engine's own API version, and the engine's version.
+
+    The SDK's way of finding that out leaves its socket open where the engine does not answer.
+    """
+    asking = docker.from_env(version=ANY_VERSION, timeout=60)
+    try:
+        found = asking.api.version(api_version=False)
+        return docker.from_env(version=found["ApiVersion"], timeout=60), str(found["Version"])
+    except (DockerException, OSError) as error:
+        raise EngineError(f"{problem} ({_reason(error)}).", hint=hint) from error
+    finally:
+        asking.close()
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
@@ -61,14 +73,10 @@ class DockerEngine:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        try:
-            self.client = docker.from_env(timeout=60)
-            self.version = self.client.version()["Version"]
-        except (DockerException, OSError) as error:
-            raise EngineError(
-                f"The Docker engine of this environment does not answer ({_reason(error)}).",
-                hint="Start Docker. The data is in its volumes and stays there.",
-            ) from error
+        self.client, self.version = _client(
+            "The Docker engine of this environment does not answer",
+            "Start Docker. The data is in its volumes and stays there.",
+        )
 
     def describe(self) -> str:
         """Docker's and compose's versions."""
@@ -82,6 +90,7 @@ class DockerEngine:
         self._forget_unfinished(report)
         configuration.render(self.environment)
         self.environment.record(images=chosen)
+        self._unpause()
         try:
             self._compose().up()
         except EngineError as error:
@@ -227,6 +236,12 @@ class DockerEngine:
                 for container in self._containers():
                     container.remove(force=True)
                 stale[0].remove()
+
+    def _unpause(self) -> None:
+        with _failing("unpause the containers"):
+            for container in self._containers():
+                if container.status == "paused":
+                    container.unpause()
 
     def _still_initialising(self) -> bool:
         state = self.inspect()[POSTGRES]
