@@ -29,7 +29,7 @@ def compute(environment: Environment, size: str) -> str:
     for path in _files(settings):
         result.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     facts = [
-        environment.engine.fingerprint(),
+        environment.state.runs,
         size,
         settings.database,
         settings.owner,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,8 @@ from drydock.files import others_can_read
 from drydock.settings import Settings, load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from drydock.console import Console
     from drydock.migrate import Migrated
     from drydock.seed import Seeded
@@ -66,16 +71,15 @@ def bring_up(environment: Environment, console: Console) -> Up:
     from drydock import template
 
     engine = environment.engine
-    with console.phase("start"):
+    with _loading_libraries(environment), console.phase("start"):
         _start(environment, console)
     with console.phase("wait until usable"):
-        _import_while_waiting(environment)
         readiness.wait_for_servers(environment)
         template.heal(environment)
         postgres.bootstrap(environment)
     result = Up(environment, changed=True, checks=[])
     result.migrated, result.seeded = _fill(environment, console)
-    environment.record(started_with=_digest(environment))
+    environment.record(started_with=_digest(environment), runs=engine.fingerprint())
     with console.phase("check"):
         result.checks = readiness.checks(environment)
     failed = [check for check in result.checks if not check.passed]
@@ -120,10 +124,25 @@ def _fill(environment: Environment, console: Console) -> tuple[Migrated, Seeded 
         return migrated, seed.run(environment, size=environment.settings.seed_size, progress=progress)
 
 
-def _import_while_waiting(environment: Environment) -> None:
-    """Load Alembic now: the servers start meanwhile, and the time would be spent afterwards otherwise."""
-    if environment.settings.project.alembic:
-        import alembic.command  # noqa: F401
+@contextmanager
+def _loading_libraries(environment: Environment) -> Iterator[None]:
+    """Load what migrating needs beside the body, which mostly waits for other programs: it takes half a second."""
+
+    def load_them() -> None:
+        for name in (
+            "alembic.command",
+            "sqlalchemy.orm",
+            "sqlalchemy.dialects.postgresql.psycopg",
+            "pgvector.sqlalchemy",
+        ):
+            importlib.import_module(name)
+
+    thread = threading.Thread(target=load_them if environment.settings.project.alembic else lambda: None)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _digest(environment: Environment) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from drydock.engine import ServiceState
     from drydock.environment import Environment, Role
 
-FIRST_POLL, LAST_POLL = 0.05, 0.5
+FIRST_POLL, LAST_POLL, BACK_OFF = 0.05, 0.4, 1.15
 PROBE_TIMEOUT = 2
 LOG_LINES = 12
 
@@ -81,7 +81,7 @@ def wait(environment: Environment, probes: dict[str, Callable[[Environment], Che
                 hint=f"invoke logs --service {service}, or raise READY_TIMEOUT in .env",
             )
         time.sleep(pause)
-        pause = min(pause * 1.5, LAST_POLL)
+        pause = min(pause * BACK_OFF, LAST_POLL)
 
 
 def wait_for_servers(environment: Environment) -> None:

@@ -31,6 +31,7 @@ class State:
         incarnation: which life of the cluster runs; each has its own volume.
         images: the image each service runs, by service.
         started_with: hash of everything the engine was started with.
+        runs: identity of the image or wheel that runs the database.
         heads: newest revisions of the migration files, by a hash of those files.
     """
 
@@ -45,6 +46,7 @@ class State:
     incarnation: int = 1
     images: dict[str, str] = field(default_factory=dict)
     started_with: str = ""
+    runs: str = ""
     heads: dict[str, list[str]] = field(default_factory=dict)
     version: int = VERSION
 

@@ -69,9 +69,9 @@ def test_two_ups_at_once_both_succeed(checkout: Checkout) -> None:
     assert checkout.query(COUNT) == [(1194,)]
 
 
-@pytest.mark.parametrize("database", ["app__building", "app__coming", "app__leaving"])
+@pytest.mark.parametrize("database", ["app__building", "app__coming"])
 def test_reset_killed_in_any_phase_is_old_or_new(scratch: Checkout, database: str) -> None:
-    """SIGKILL while the template is built, cloned or the old data is dropped: never a half; the next reset heals."""
+    """SIGKILL while the template is built or cloned: never a half; the next reset heals."""
     scratch.run("reset")
     scratch.query("INSERT INTO organizations (id, slug, name) VALUES (gen_random_uuid(), 'mine', 'Mine')")
     process = scratch.start("reset", "--rebuild")

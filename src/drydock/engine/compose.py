@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from drydock.errors import EngineError
@@ -48,6 +49,7 @@ class Compose:
             raise EngineError(f"docker compose {arguments[0]} failed: {_said(result.stderr)}.", hint="invoke doctor")
 
 
+@cache
 def version() -> tuple[int, ...]:
     """The version of the compose plugin.
 

@@ -62,7 +62,7 @@ def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
         )
         with console.phase("destroy"):
             removed = environment.engine.destroy()
-        environment.record(engine="", engine_reason="", system_identifier="", started_with="", images={})
+        environment.record(engine="", engine_reason="", system_identifier="", started_with="", runs="", images={})
     console.result({"removed": removed}, [f"Removed {', '.join(removed) or 'nothing'}. Backups and .env stay."])
 
 
