@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ def squatter() -> Iterator[int]:
 def test_a_taken_port_names_holder_and_setting(checkout: Checkout, squatter: int) -> None:
     """Up does not start; it says which process holds which port, and what to change; PORTS=auto moves."""
     result = checkout.run("up", code=4, POSTGRES_PORT=str(squatter))
-    assert f"Port {squatter} for postgres is taken by python" in result.stderr
+    assert f"Port {squatter} for postgres is taken by" in result.stderr
+    assert f"(process {os.getpid()})" in result.stderr
     assert "POSTGRES_PORT" in result.stderr
     assert "PORTS=auto" in result.stderr
     moved = checkout.run("up", POSTGRES_PORT=str(squatter), PORTS="auto")

@@ -49,21 +49,26 @@ class Compose:
             raise EngineError(f"docker compose {arguments[0]} failed: {_said(result.stderr)}.", hint="invoke doctor")
 
 
-@cache
 def version() -> tuple[int, ...]:
     """The version of the compose plugin.
 
     Raises:
         EngineError: where docker or its compose plugin is missing, or older than OLDEST.
     """
+    found = _installed()
+    if found < OLDEST:
+        raise EngineError(f"docker compose {'.'.join(map(str, found))} is too old: 2.17 is needed.", hint=INSTALL)
+    return found
+
+
+@cache
+def _installed() -> tuple[int, ...]:
+    """Asked once: it takes docker 50 ms to say."""
     result = _docker(["docker", "compose", "version", "--short"], child_environment({}))
     numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", result.stdout.strip())
     if result.returncode or numbers is None:
         raise EngineError("Docker answers, but `docker compose` does not.", hint=INSTALL)
-    found = tuple(int(number) for number in numbers.groups())
-    if found < OLDEST:
-        raise EngineError(f"docker compose {'.'.join(map(str, found))} is too old: 2.17 is needed.", hint=INSTALL)
-    return found
+    return tuple(int(number) for number in numbers.groups())
 
 
 def _docker(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
