@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.measure import Limit, Row, interleave, seconds
 from benchmarks.stage import Declaration, checkout
 
-ROUNDS = 11
+ROUNDS = 15
 
 
 def measure(rounds: int = ROUNDS) -> list[Row]:
