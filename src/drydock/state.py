@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +94,8 @@ class StateFile:
 
 def create(root: Path, name: str) -> State:
     """A new identity for the checkout at `root`, of the project called `name`."""
+    import secrets
+
     checkout = secrets.token_hex(4)
     slug = re.sub(r"[^a-z0-9]+", "-", (name or root.name).lower()).strip("-") or "checkout"
     return State(checkout=checkout, root=str(root), name=f"drydock-{slug[:30].strip('-')}-{checkout}")
