@@ -1,4 +1,7 @@
-"""Run the benchmarks, print their table and keep it: `python benchmarks/run.py [--only NAME] [--rounds N]`."""
+"""Run the benchmarks, print their table and keep it: `python benchmarks/run.py [--only NAME] [--rounds N]`.
+
+Needs a Docker engine and the wheels of the embedded extra; all of it takes about ten minutes.
+"""
 
 from __future__ import annotations
 
