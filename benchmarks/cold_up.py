@@ -19,10 +19,10 @@ import psutil
 from benchmarks.measure import Limit, Row, interleave, run, seconds
 from benchmarks.stage import Declaration, checkout
 from drydock import ports
+from drydock.checkout import HOST
 from drydock.engine import cluster
 from drydock.engine.processes import unprivileged
 from drydock.engine.wheels import program
-from drydock.environment import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Limit, Row, interleave, run, seconds
 from benchmarks.stage import checkout
+from drydock.checkout import HOST
 from drydock.engine.wheels import program
-from drydock.environment import HOST
 
 if TYPE_CHECKING:
     from benchmarks.measure import Take

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import time
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from drydock.settings import exported
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     from drydock.environment import Environment
@@ -43,27 +41,6 @@ class Migrated:
     before: list[str]
     after: list[str]
     steps: list[Step] = field(default_factory=list)
-
-
-def configuration(settings: Settings, url: str = "", output: io.StringIO | None = None) -> Config:
-    """Alembic's configuration of the project, pointed at `url`.
-
-    Raises:
-        MigrationError: where the project has no alembic.ini.
-    """
-    from alembic.config import Config
-
-    path = settings.root / settings.project.alembic
-    if not settings.project.alembic or not path.exists():
-        raise MigrationError(
-            "This project has no alembic.ini.", hint="Name it in pyproject.toml: [tool.drydock] alembic."
-        )
-    config = Config(path, stdout=output or io.StringIO())
-    if url:
-        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-        # The custom among Alembic projects: an env.py that sets logging up asks this first.
-        config.attributes.update(configure_logger=False, migration_lock_held=True, url=url)
-    return config
 
 
 def upgrade(environment: Environment, *, target: str = "head", database: str = "") -> Migrated:
@@ -178,7 +155,7 @@ def run_environment(environment: Environment, script: ScriptDirectory, plan: Any
     from alembic.runtime.environment import EnvironmentContext
 
     url = environment.database_url(environment.owner, database)
-    config = configuration(environment.settings, url)
+    config = revisions.configuration(environment.settings, url)
     names = {"DATABASE_URL": url, "DATABASE_OWNER_URL": url}
     with exported(names), EnvironmentContext(config, script, fn=plan, as_sql=False):
         script.run_env()

@@ -108,7 +108,7 @@ def render_sql(settings: Settings, *, since: str = "") -> str:
 
     output = io.StringIO()
     url = "postgresql://offline@127.0.0.1/offline"
-    config = migrate.configuration(settings, url, output)
+    config = revisions.configuration(settings, url, output)
     config.output_buffer = output
     try:
         with exported({"DATABASE_URL": url, "DATABASE_OWNER_URL": url}):
@@ -149,7 +149,7 @@ def _with_alembic(environment: Environment, run: Callable[[Any], Any]) -> Any:
     # Alembic says "Generating …" on stdout, which is for our own result.
     silent = contextlib.redirect_stdout(io.StringIO())
     with exported({"DATABASE_URL": url, "DATABASE_OWNER_URL": url}), silent:
-        return run(migrate.configuration(environment.settings, url))
+        return run(revisions.configuration(environment.settings, url))
 
 
 def _written(environment: Environment, run: Callable[[Any], Any]) -> Path:

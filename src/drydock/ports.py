@@ -6,43 +6,43 @@ import random
 import socket
 from typing import TYPE_CHECKING
 
-from drydock.environment import HOST
+from drydock.checkout import HOST
 from drydock.errors import PortTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from drydock.environment import Environment
+    from drydock.checkout import Checkout
 
 # Below Linux's ephemeral ports (32768) and macOS's (49152), above what services register.
 RANGE = range(20000, 32000)
 TRIES = 200
 
 
-def assign(environment: Environment, ours: Callable[[int], bool], report: Callable[[str], None]) -> None:
+def assign(checkout: Checkout, ours: Callable[[int], bool], report: Callable[[str], None]) -> None:
     """Record the ports this environment will use.
 
     Args:
-        environment: whose settings may name ports, and whose state may hold earlier ones.
+        checkout: whose settings may name ports, and whose state may hold earlier ones.
         ours: tells whether a taken port is held by this environment's own server.
         report: takes a line where a port moves.
 
     Raises:
         PortTakenError: naming who holds a port and what to change.
     """
-    state, chosen = environment.state, {}
-    wishes = {"postgres": environment.settings.postgres_port, "redis": environment.settings.redis_port}
+    state, chosen = checkout.state, {}
+    wishes = {"postgres": checkout.settings.postgres_port, "redis": checkout.settings.redis_port}
     for service, wish in wishes.items():
         kept = wish or getattr(state, f"{service}_port")
         if kept and (is_free(kept) or ours(kept)):
             chosen[service] = kept
             continue
-        if kept and environment.settings.ports == "sticky":
-            raise taken_error(environment, service, kept)
+        if kept and checkout.settings.ports == "sticky":
+            raise taken_error(checkout, service, kept)
         chosen[service] = pick(f"{state.checkout} {service}", avoid=set(chosen.values()))
         if kept:
-            report(f"port {kept} is taken by {holder(environment, kept)}: {service} moves to {chosen[service]}")
-    environment.record(postgres_port=chosen["postgres"], redis_port=chosen["redis"])
+            report(f"port {kept} is taken by {holder(checkout, kept)}: {service} moves to {chosen[service]}")
+    checkout.record(postgres_port=chosen["postgres"], redis_port=chosen["redis"])
 
 
 def pick(seed: str, avoid: Iterable[int] = ()) -> int:
@@ -74,31 +74,31 @@ def is_free(port: int) -> bool:
     return True
 
 
-def explain(environment: Environment) -> PortTakenError | None:
+def explain(checkout: Checkout) -> PortTakenError | None:
     """The sentence for the first of this environment's ports that somebody holds; None where both are free."""
     for service in ("postgres", "redis"):
-        port = getattr(environment.state, f"{service}_port")
+        port = getattr(checkout.state, f"{service}_port")
         if not is_free(port):
-            return taken_error(environment, service, port)
+            return taken_error(checkout, service, port)
     return None
 
 
-def taken_error(environment: Environment, service: str, port: int) -> PortTakenError:
+def taken_error(checkout: Checkout, service: str, port: int) -> PortTakenError:
     """The sentence for a port that somebody else holds."""
     variable = f"{service.upper()}_PORT"
     return PortTakenError(
-        f"Port {port} for {service} is taken by {holder(environment, port)}.",
+        f"Port {port} for {service} is taken by {holder(checkout, port)}.",
         hint=f"Stop that, set {variable} to another port in .env, or set PORTS=auto to move.",
     )
 
 
-def holder(environment: Environment, port: int) -> str:
+def holder(checkout: Checkout, port: int) -> str:
     """Who listens on a port: a container by name, a process by name and id, or `another process`."""
-    return _container(environment, port) or _process(port) or "a process of another user"
+    return _container(checkout, port) or _process(port) or "a process of another user"
 
 
-def _container(environment: Environment, port: int) -> str:
-    if environment.state.engine != "docker":
+def _container(checkout: Checkout, port: int) -> str:
+    if checkout.state.engine != "docker":
         return ""
     import docker
     from docker.errors import DockerException

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from drydock.environment import HOST, SUPERUSER, Environment, Role
+from drydock.checkout import HOST, SUPERUSER, Role
 from drydock.errors import NotReadyError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from drydock.environment import Environment
 
     Connection = psycopg.Connection[tuple[object, ...]]
 

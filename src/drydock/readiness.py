@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from drydock import postgres, redis_client, revisions
+from drydock.checkout import HOST
 from drydock.checks import Check, Status
 from drydock.engine import POSTGRES, REDIS
-from drydock.environment import HOST
 from drydock.errors import DrydockError, NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from drydock.checkout import Role
     from drydock.engine import ServiceState
-    from drydock.environment import Environment, Role
+    from drydock.environment import Environment
 
 FIRST_POLL, LAST_POLL, BACK_OFF = 0.05, 0.4, 1.15
 PROBE_TIMEOUT = 2

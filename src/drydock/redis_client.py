@@ -10,7 +10,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from drydock.environment import HOST
+from drydock.checkout import HOST
 from drydock.errors import NotReadyError
 
 if TYPE_CHECKING:

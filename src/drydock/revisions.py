@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from drydock.errors import DrydockError, MigrationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     from drydock.environment import Environment
@@ -70,6 +72,27 @@ def files(settings: Settings) -> Iterator[Path]:
         yield from sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql", ".mako"})
 
 
+def configuration(settings: Settings, url: str = "", output: io.StringIO | None = None) -> Config:
+    """Alembic's configuration of the project, pointed at `url`.
+
+    Raises:
+        MigrationError: where the project has no alembic.ini.
+    """
+    from alembic.config import Config
+
+    path = settings.root / settings.project.alembic
+    if not settings.project.alembic or not path.exists():
+        raise MigrationError(
+            "This project has no alembic.ini.", hint="Name it in pyproject.toml: [tool.drydock] alembic."
+        )
+    config = Config(path, stdout=output or io.StringIO())
+    if url:
+        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        # The custom among Alembic projects: an env.py that sets logging up asks this first.
+        config.attributes.update(configure_logger=False, migration_lock_held=True, url=url)
+    return config
+
+
 def script_directory(settings: Settings) -> ScriptDirectory:
     """Alembic's view of the files.
 
@@ -77,8 +100,6 @@ def script_directory(settings: Settings) -> ScriptDirectory:
         MigrationError: where it has none, with Alembic's words.
     """
     from alembic.script import ScriptDirectory
-
-    from drydock.migrate import configuration
 
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -24,10 +24,11 @@ import psycopg
 import pytest
 
 from drydock import ports, redis_client
+from drydock.checkout import SUPERUSER, Role
 from drydock.engine import POSTGRES, REDIS, SERVICES, cluster, processes
 from drydock.engine.configuration import compose_folder
 from drydock.engine.embedded import EmbeddedEngine
-from drydock.environment import SUPERUSER, Environment, Role
+from drydock.environment import Environment
 from drydock.errors import EngineError
 from drydock.settings import Settings
 from drydock.state import State
@@ -70,7 +71,8 @@ class Checkout:
     @property
     def environment(self) -> Environment:
         """What the engine was made from."""
-        return self.engine.environment
+        assert isinstance(self.engine.checkout, Environment)
+        return self.engine.checkout
 
     @property
     def volume(self) -> Path:

@@ -96,7 +96,7 @@ class Engine(Protocol):
     ) -> subprocess.Popen[bytes]:
         """Start a client program of the server's own version, connected as the superuser.
 
-        The connection (host, port, user, password) is in the program's environment, never in its arguments.
+        The connection (host, port, user, password) is in the program's checkout, never in its arguments.
         """
         ...
 

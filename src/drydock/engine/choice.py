@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 from drydock.errors import EngineError
 
 if TYPE_CHECKING:
+    from drydock.checkout import Checkout
     from drydock.engine import Engine
-    from drydock.environment import Environment
 
 
-def choose(environment: Environment) -> tuple[str, str]:
+def choose(checkout: Checkout) -> tuple[str, str]:
     """The engine for this environment and the reason for it: (`docker` or `embedded`, a clause).
 
     Raises:
         EngineError: where neither works, where the one asked for does not, or where settings and record disagree.
     """
-    wanted, recorded = environment.settings.engine, environment.state.engine
+    wanted, recorded = checkout.settings.engine, checkout.state.engine
     if recorded:
         if wanted not in {"auto", recorded}:
             raise EngineError(
                 f"This environment runs on the {recorded} engine and ENGINE={wanted} would start an empty one.",
                 hint=f"Set ENGINE={recorded}, or give its data up with `invoke destroy`.",
             )
-        return recorded, environment.state.engine_reason
+        return recorded, checkout.state.engine_reason
     if wanted == "auto":
         return _first_working()
     problem = _docker_problem() if wanted == "docker" else _embedded_problem()
@@ -33,15 +33,15 @@ def choose(environment: Environment) -> tuple[str, str]:
     return wanted, f"ENGINE={wanted}"
 
 
-def make(environment: Environment) -> Engine:
+def make(checkout: Checkout) -> Engine:
     """The recorded engine's implementation; only the one in use is imported."""
-    if environment.state.engine == "docker":
+    if checkout.state.engine == "docker":
         from drydock.engine.docker import DockerEngine
 
-        return DockerEngine(environment)
+        return DockerEngine(checkout)
     from drydock.engine.embedded import EmbeddedEngine
 
-    return EmbeddedEngine(environment)
+    return EmbeddedEngine(checkout)
 
 
 def problems() -> dict[str, str]:

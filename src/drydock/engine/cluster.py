@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drydock.checkout import SUPERUSER
 from drydock.engine import MAJOR
 from drydock.engine.processes import clean_environment, end_all, inside, is_taken, read_pid, unprivileged, wait_ended
 from drydock.engine.wheels import postgres_home, program
-from drydock.environment import SUPERUSER
 from drydock.errors import EngineError
 from drydock.files import sync_folder
 

@@ -14,7 +14,7 @@ from drydock.errors import DrydockError
 from drydock.files import write_atomic
 
 if TYPE_CHECKING:
-    from drydock.environment import Environment
+    from drydock.checkout import Checkout
     from drydock.settings import Settings
 
 SERVER_FILES = ("postgres/postgresql.conf", "postgres/pg_hba.conf", "redis/redis.conf")
@@ -30,7 +30,7 @@ def compose_folder(settings: Settings) -> Path:
     raise DrydockError(f"drydock's compose folder is missing beside {package}.", hint="Install drydock again.")
 
 
-def render(environment: Environment) -> Path:
+def render(checkout: Checkout) -> Path:
     """Write `.drydock/config` and `.drydock/secrets`; returns the former.
 
     Files whose content has not changed are left alone, so that a running server sees no change.
@@ -38,31 +38,31 @@ def render(environment: Environment) -> Path:
     Raises:
         DrydockError: where the compose folder is incomplete.
     """
-    settings = environment.settings
+    settings = checkout.settings
     source, config, secrets = compose_folder(settings), settings.folder / "config", settings.folder / "secrets"
     config.mkdir(mode=0o755, exist_ok=True)
     secrets.mkdir(mode=0o700, exist_ok=True)
     for name in SERVER_FILES:
         _write(config / Path(name).name, (source / name).read_text(encoding="utf-8"), 0o644)
     _copy_scripts(source / "postgres" / "initdb.d", config / "initdb.d")
-    for name, text in _secrets(environment, (config / "redis.conf").read_text(encoding="utf-8")).items():
+    for name, text in _secrets(checkout, (config / "redis.conf").read_text(encoding="utf-8")).items():
         _write(secrets / name, text, 0o600)
     return config
 
 
-def digest(environment: Environment, *more: str) -> str:
+def digest(checkout: Checkout, *more: str) -> str:
     """Hash of everything a server is started with: a different one means that `up` has to start it again."""
-    folder = compose_folder(environment.settings)
+    folder = compose_folder(checkout.settings)
     result = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         result.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
-    for text in (*_secrets(environment, "").values(), *more):
+    for text in (*_secrets(checkout, "").values(), *more):
         result.update(text.encode() + b"\0")
     return result.hexdigest()
 
 
-def _secrets(environment: Environment, redis_configuration: str) -> dict[str, str]:
-    settings = environment.settings
+def _secrets(checkout: Checkout, redis_configuration: str) -> dict[str, str]:
+    settings = checkout.settings
     limits = f"maxmemory {settings.redis_maxmemory}\nmaxmemory-policy {settings.redis_maxmemory_policy}\n"
     return {
         "postgres_password": settings.postgres_password,
@@ -70,7 +70,7 @@ def _secrets(environment: Environment, redis_configuration: str) -> dict[str, st
         # database name of its own, so the third field is a star.
         "pgpass": "".join(
             f"127.0.0.1:5432:*:{role.name}:{role.password}\n"
-            for role in (environment.superuser, environment.owner, environment.app)
+            for role in (checkout.superuser, checkout.owner, checkout.app)
         ),
         "redis_password": settings.redis_password,
         "redis.conf": f"{redis_configuration}\nrequirepass {settings.redis_password}\n{limits}",

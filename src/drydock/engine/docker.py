@@ -21,8 +21,8 @@ from drydock.images.resolve import major_of, resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from drydock.checkout import Checkout
     from drydock.checks import Check
-    from drydock.environment import Environment
 
 LABEL = "io.drydock.checkout"
 OLDEST = (20, 10)
@@ -71,8 +71,8 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
+    def __init__(self, checkout: Checkout) -> None:
+        self.checkout = checkout
         self.client, self.version = _client(
             "The Docker engine of this environment does not answer",
             "Start Docker. The data is in its volumes and stays there.",
@@ -85,17 +85,17 @@ class DockerEngine:
     def start(self, report: Callable[[str], None]) -> None:
         """Resolve the images, then let compose create and start what is missing or has changed."""
         compose.version()
-        chosen = {service: resolve(self.client, self.environment, service, report) for service in SERVICES}
+        chosen = {service: resolve(self.client, self.checkout, service, report) for service in SERVICES}
         self._refuse_other_major(chosen[POSTGRES])
         self._forget_unfinished(report)
-        configuration.render(self.environment)
-        self.environment.record(images=chosen)
+        configuration.render(self.checkout)
+        self.checkout.record(images=chosen)
         self._unpause()
         try:
             self._compose().up()
         except EngineError as error:
             # Between the look at the ports and the start somebody else may have taken one.
-            raise ports.explain(self.environment) or error from error
+            raise ports.explain(self.checkout) or error from error
 
     def stop(self) -> bool:
         """Stop and remove the containers; volumes stay."""
@@ -159,7 +159,7 @@ class DockerEngine:
 
         terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
         if program == "psql":
-            options, service, inside = self._as(self.environment.settings.app_user), POSTGRES, [program, *arguments]
+            options, service, inside = self._as(self.checkout.settings.app_user), POSTGRES, [program, *arguments]
         else:
             # The password is read inside the container: no argument and no process environment carries it there.
             script = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" exec redis-cli "$@"'
@@ -189,10 +189,10 @@ class DockerEngine:
 
     def volume_major(self) -> int | None:
         """The Postgres major of the data volume; None where there is no volume or nothing in it."""
-        name = postgres_volume(self.environment)
+        name = postgres_volume(self.checkout)
         if not any(volume.name == name for volume in self._volumes()):
             return None
-        image = self.environment.state.images.get(POSTGRES) or self.environment.settings.postgres_image
+        image = self.checkout.state.images.get(POSTGRES) or self.checkout.settings.postgres_image
         container = self.client.containers.create(
             image, volumes={name: {"bind": DATA, "mode": "ro"}}, labels={LABEL: "look"}
         )
@@ -212,10 +212,10 @@ class DockerEngine:
             )
         if self.inspect()[POSTGRES].status != "absent":
             return
-        self.environment.record(images={**self.environment.state.images, POSTGRES: image})
+        self.checkout.record(images={**self.checkout.state.images, POSTGRES: image})
         held = self.volume_major()
         if held not in {None, MAJOR}:
-            name = postgres_volume(self.environment)
+            name = postgres_volume(self.checkout)
             raise EngineError(
                 f"The volume {name} holds data of Postgres {held}; this drydock runs {MAJOR}.",
                 hint=f"Dump it with Postgres {held} first; `invoke destroy` gives it up.",
@@ -226,9 +226,9 @@ class DockerEngine:
 
         The entry point takes a half-initialised folder for a finished one and would skip the rest (official image).
         """
-        if self.environment.state.system_identifier or self._still_initialising():
+        if self.checkout.state.system_identifier or self._still_initialising():
             return
-        name = postgres_volume(self.environment)
+        name = postgres_volume(self.checkout)
         stale = [volume for volume in self._volumes() if volume.name == name]
         if stale:
             report("the last initialisation was interrupted: starting it afresh")
@@ -248,19 +248,19 @@ class DockerEngine:
         return state.running and state.restarts == 0
 
     def _compose(self) -> compose.Compose:
-        folder = configuration.compose_folder(self.environment.settings)
+        folder = configuration.compose_folder(self.checkout.settings)
         modern = version_tuple(self.version) >= START_INTERVAL
         files = [folder / "compose.yaml", *([folder / "start-interval.yaml"] if modern else [])]
         return compose.Compose(tuple(files), self._variables(health_interval="5s" if modern else "1s"))
 
     def _variables(self, health_interval: str) -> dict[str, str]:
-        settings, state = self.environment.settings, self.environment.state
+        settings, state = self.checkout.settings, self.checkout.state
         values = {
             "NAME": state.name,
             "CHECKOUT": state.checkout,
             "ROOT": str(settings.root),
             "FOLDER": str(settings.folder),
-            "STARTED_WITH": configuration.digest(self.environment),
+            "STARTED_WITH": configuration.digest(self.checkout),
             "POSTGRES_IMAGE": state.images.get(POSTGRES, settings.postgres_image),
             "REDIS_IMAGE": state.images.get(REDIS, settings.redis_image),
             "POSTGRES_PORT": str(state.postgres_port),
@@ -269,19 +269,19 @@ class DockerEngine:
             "POSTGRES_SHM": settings.postgres_shm,
             "REDIS_MEMORY": settings.redis_memory,
             "HEALTH_INTERVAL": health_interval,
-            "POSTGRES_VOLUME": postgres_volume(self.environment),
+            "POSTGRES_VOLUME": postgres_volume(self.checkout),
             "REDIS_VOLUME": f"{state.name}-redis",
         }
         return {f"DRYDOCK_{name}": value for name, value in values.items()}
 
     def _as(self, role: str) -> list[str]:
         """Options of `docker exec` that connect a client program as `role`, the password coming from a file."""
-        values = {"PGHOST": "127.0.0.1", "PGUSER": role, "PGDATABASE": self.environment.settings.database}
+        values = {"PGHOST": "127.0.0.1", "PGUSER": role, "PGDATABASE": self.checkout.settings.database}
         values["PGPASSFILE"] = "/run/secrets/pgpass"
         return [part for name, value in values.items() for part in ("--env", f"{name}={value}")]
 
     def _containers(self) -> list[Any]:
-        filters = {"label": [f"{LABEL}={self.environment.state.checkout}", "com.docker.compose.service"]}
+        filters = {"label": [f"{LABEL}={self.checkout.state.checkout}", "com.docker.compose.service"]}
         return list(self.client.containers.list(all=True, filters=filters, ignore_removed=True))
 
     def _container(self, service: str) -> Any:
@@ -291,12 +291,12 @@ class DockerEngine:
         raise EngineError(f"The {service} container does not exist.", hint="invoke up")
 
     def _volumes(self) -> list[Any]:
-        return list(self.client.volumes.list(filters={"label": f"{LABEL}={self.environment.state.checkout}"}))
+        return list(self.client.volumes.list(filters={"label": f"{LABEL}={self.checkout.state.checkout}"}))
 
 
-def postgres_volume(environment: Environment) -> str:
+def postgres_volume(checkout: Checkout) -> str:
     """The volume of the current incarnation; the Postgres major is in its name."""
-    return f"{environment.state.name}-postgres-{MAJOR}-{environment.state.incarnation}"
+    return f"{checkout.state.name}-postgres-{MAJOR}-{checkout.state.incarnation}"
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def _compose() -> Check:
 
 def _images(engine: DockerEngine) -> Iterator[Check]:
     for service in SERVICES:
-        used, wanted = engine.environment.state.images.get(service, ""), configured(engine.environment, service)
+        used, wanted = engine.checkout.state.images.get(service, ""), configured(engine.checkout, service)
         if not used or not present(engine.client, used):
             yield Check(
                 f"docker:{service}",
@@ -59,7 +59,7 @@ def _images(engine: DockerEngine) -> Iterator[Check]:
 
 def _volume(engine: DockerEngine) -> Check:
     held = engine.volume_major()
-    image = engine.environment.state.images.get(POSTGRES, "")
+    image = engine.checkout.state.images.get(POSTGRES, "")
     if held is None:
         return Check("docker:volume", Status.PASS, "no data yet")
     runs = major_of(engine.client, image) if image else MAJOR

@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drydock.checkout import HOST, Role
 from drydock.engine import MAJOR, POSTGRES, REDIS, SERVICES, ServiceState, Volume, cluster, configuration, wheels
 from drydock.engine.processes import Server, clean_environment, end_all, unprivileged
-from drydock.environment import HOST, Role
 from drydock.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from drydock.checkout import Checkout
     from drydock.checks import Check
-    from drydock.environment import Environment
 
 # SIGINT is Postgres's fast shutdown: it ends connections and writes a checkpoint. SIGTERM makes Redis save and end.
 ENDING = {POSTGRES: signal.SIGINT, REDIS: signal.SIGTERM}
@@ -40,9 +40,9 @@ class EmbeddedEngine:
 
     name = "embedded"
 
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self.folder = environment.settings.folder
+    def __init__(self, checkout: Checkout) -> None:
+        self.checkout = checkout
+        self.folder = checkout.settings.folder
         self.servers = {service: Server(service, self.folder, PID_FILES[service]) for service in SERVICES}
 
     def describe(self) -> str:
@@ -60,7 +60,7 @@ class EmbeddedEngine:
             for name in ("volumes", "logs", "run"):
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
             cluster.refuse_foreign(self.folder / "volumes", self.volume(POSTGRES))
-            configuration.render(self.environment)
+            configuration.render(self.checkout)
             # Redis first: it loads its data while initdb, a second long, goes on.
             self._ensure(REDIS, report)
             self._ensure(POSTGRES, report)
@@ -114,17 +114,17 @@ class EmbeddedEngine:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
-                env=self._as(self.environment.superuser),
+                env=self._as(self.checkout.superuser),
             )
 
     def interactive(self, program: str, arguments: Sequence[str]) -> int:
         """Run psql or redis-cli on the user's terminal."""
-        port = str(self.environment.state.redis_port)
+        port = str(self.checkout.state.redis_port)
         address = ["-h", HOST, "-p", port] if program == "redis-cli" else []
         # Ctrl-C belongs to the program. A handler, not SIG_IGN: a child would inherit that, and `redis-cli monitor`
         # could not be ended.
         before = signal.signal(signal.SIGINT, lambda *_: None)
-        environment = {"TERMINFO_DIRS": TERMINALS} | self._as(self.environment.app)
+        environment = {"TERMINFO_DIRS": TERMINALS} | self._as(self.checkout.app)
         try:
             with _failing(f"run {program}"):
                 command = [str(wheels.program(program)), *address, *arguments]
@@ -150,7 +150,7 @@ class EmbeddedEngine:
 
     def volume(self, service: str) -> Path:
         """The folder of a service's data, whether it exists or not."""
-        incarnation = self.environment.state.incarnation
+        incarnation = self.checkout.state.incarnation
         return self.folder / "volumes" / (cluster.volume_name(incarnation) if service == POSTGRES else REDIS)
 
     def _ensure(self, service: str, report: Callable[[str], None]) -> None:
@@ -181,10 +181,10 @@ class EmbeddedEngine:
             cluster.heal(volume, report)
         else:
             report("initialising the Postgres data directory")
-            cluster.create(self.environment.settings, volume, server.log, report)
+            cluster.create(self.checkout.settings, volume, server.log, report)
 
     def _command(self, service: str) -> list[str]:
-        settings, state, volume = self.environment.settings, self.environment.state, self.volume(service)
+        settings, state, volume = self.checkout.settings, self.checkout.state, self.volume(service)
         if service == POSTGRES:
             where = (f"listen_addresses={HOST}", f"port={state.postgres_port}", "unix_socket_directories=")
             return cluster.command(settings, volume, *where)
@@ -194,9 +194,7 @@ class EmbeddedEngine:
 
     def _declared(self, service: str) -> str:
         """Hash of everything that a restart would put into effect."""
-        return configuration.digest(
-            self.environment, self.fingerprint(), wheels.versions().redis, *self._command(service)
-        )
+        return configuration.digest(self.checkout, self.fingerprint(), wheels.versions().redis, *self._command(service))
 
     def _inspect(self, service: str) -> ServiceState:
         status, pid, code = self.servers[service].status(self.volume(service))
@@ -211,7 +209,7 @@ class EmbeddedEngine:
 
     def _as(self, role: Role) -> dict[str, str]:
         """The environment of a client program that connects as `role`."""
-        settings, state = self.environment.settings, self.environment.state
+        settings, state = self.checkout.settings, self.checkout.state
         return clean_environment(
             {
                 "PGHOST": HOST,

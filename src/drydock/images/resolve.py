@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import docker
 
-    from drydock.environment import Environment
+    from drydock.checkout import Checkout
 
 DEFAULTS = {"postgres": "pgvector/pgvector:pg16", "redis": "redis:7-alpine"}
 # What the engine says where no registry can be reached, as opposed to one that answered "no".
@@ -25,13 +25,13 @@ UNREACHABLE = re.compile(
 )
 
 
-def configured(environment: Environment, service: str) -> str:
+def configured(checkout: Checkout, service: str) -> str:
     """The image the settings name for `service`."""
-    settings = environment.settings
+    settings = checkout.settings
     return settings.postgres_image if service == "postgres" else settings.redis_image
 
 
-def resolve(client: docker.DockerClient, environment: Environment, service: str, report: Callable[[str], None]) -> str:
+def resolve(client: docker.DockerClient, checkout: Checkout, service: str, report: Callable[[str], None]) -> str:
     """The image to start `service` from, present on the engine.
 
     A local image stands in only for a default image: an image that a project names itself is not replaced.
@@ -39,8 +39,8 @@ def resolve(client: docker.DockerClient, environment: Environment, service: str,
     Raises:
         ImageError: where it is not there and can be neither pulled nor built.
     """
-    wanted, mode = configured(environment, service), environment.settings.images
-    recorded = environment.state.images.get(service, "")
+    wanted, mode = configured(checkout, service), checkout.settings.images
+    recorded = checkout.state.images.get(service, "")
     if mode != "build":
         if present(client, wanted):
             return wanted

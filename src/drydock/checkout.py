@@ -1,0 +1,72 @@
+"""One checkout: its settings, its recorded state, its roles and URLs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from drydock.state import State, StateFile
+
+if TYPE_CHECKING:
+    from drydock.settings import Settings
+
+HOST = "127.0.0.1"
+SUPERUSER = "postgres"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A database role and its password."""
+
+    name: str
+    password: str
+
+    def __repr__(self) -> str:
+        """The name alone: the password stays out of logs and tracebacks."""
+        return f"Role({self.name!r})"
+
+
+class Checkout:
+    """What a checkout has been told and has recorded: all that an engine needs to know of it.
+
+    Attributes:
+        settings: frozen.
+        state: as last recorded; replaced by `record`.
+    """
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        self.settings = settings
+        self.state = state
+        self.state_file = StateFile(settings.folder)
+
+    def record(self, **changes: Any) -> None:
+        """Change the state and write it down."""
+        self.state = self.state_file.update(self.state, **changes)
+
+    @property
+    def superuser(self) -> Role:
+        """Bootstraps and clones; no task runs the application's work as this role."""
+        return Role(SUPERUSER, self.settings.postgres_password)
+
+    @property
+    def owner(self) -> Role:
+        """Owns the schema: migrates and seeds."""
+        return Role(self.settings.owner, self.settings.owner_password)
+
+    @property
+    def app(self) -> Role:
+        """What the application connects as: rows only."""
+        return Role(self.settings.app_user, self.settings.app_password)
+
+    def database_url(self, role: Role, database: str = "", *, password: bool = True) -> str:
+        """A libpq URL for `role`; without the password where people will read it."""
+        secret = f":{quote(role.password, safe='')}" if password else ""
+        return (
+            f"postgresql://{role.name}{secret}@{HOST}:{self.state.postgres_port}/{database or self.settings.database}"
+        )
+
+    def redis_url(self, *, password: bool = True) -> str:
+        """The Redis URL; without the password where people will read it."""
+        secret = f":{quote(self.settings.redis_password, safe='')}@" if password else ""
+        return f"redis://{secret}{HOST}:{self.state.redis_port}/0"
