@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drydock import dotenv, postgres, readiness
+from drydock import dotenv, readiness
 from drydock.checks import Check, Status, worst
 from drydock.engine import configuration
 from drydock.environment import Environment, open_or_create
@@ -68,7 +68,7 @@ def bring_up(environment: Environment, console: Console) -> Up:
         DrydockError: naming what failed; a second call goes on from there.
     """
     _choose_engine(environment, console)
-    from drydock import template
+    from drydock import postgres, template
 
     engine = environment.engine
     with _loading_libraries(environment), console.phase("start"):
@@ -110,7 +110,7 @@ def _start(environment: Environment, console: Console) -> None:
 
 
 def _fill(environment: Environment, console: Console) -> tuple[Migrated, Seeded | None]:
-    from drydock import migrate, seed
+    from drydock import migrate, postgres, seed
 
     with console.phase("migrate"):
         migrated = migrate.upgrade(environment)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
-from drydock import postgres, redis_client, revisions
+from drydock import redis_client, revisions, wire
 from drydock.checkout import HOST
 from drydock.checks import Check, Status
 from drydock.engine import POSTGRES, REDIS
-from drydock.errors import DrydockError, NotReadyError
+from drydock.errors import DrydockError, NotReadyError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,13 +25,17 @@ FIRST_POLL, LAST_POLL, BACK_OFF = 0.05, 0.4, 1.15
 PROBE_TIMEOUT = 2
 LOG_LINES = 12
 
+_IDENTIFIER = "SELECT system_identifier::text FROM pg_control_system()"
 # Asked as the application role: who the server is, what is installed, whether drydock noted facts in the database.
 _FACTS = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()),
        current_setting('server_version'),
        (SELECT json_object_agg(extname, extversion) FROM pg_extension),
+       to_regclass('{table}') IS NOT NULL,
        to_regclass('drydock.facts') IS NOT NULL
 """
+_REVISIONS = "SELECT version_num FROM {table} ORDER BY 1"
+_SEEDED = "SELECT value FROM drydock.facts WHERE name = 'seeded'"
 
 
 def postgres_up(environment: Environment) -> Check:
@@ -126,9 +129,10 @@ def _listening(port: int) -> str:
 
 
 def _query(environment: Environment, role: Role, database: str) -> str:
-    with postgres.connect(environment, role, database, timeout=PROBE_TIMEOUT) as connection:
-        connection.execute("SELECT 1")
-        postgres.prove_ours(environment, connection)
+    with wire.connect(environment, role, database, timeout=PROBE_TIMEOUT) as session:
+        identifier = session.query(_IDENTIFIER)[0][0]
+    if environment.state.system_identifier not in {"", identifier}:
+        raise RefusedError(_stranger(environment))
     return "SELECT 1"
 
 
@@ -145,26 +149,28 @@ def _ping(environment: Environment) -> str:
 def _inside(environment: Environment) -> Iterator[Check]:
     """The checks that one connection as the application role answers."""
     begun = time.monotonic()
+    table = environment.settings.project.version_table
     try:
-        with postgres.connect(environment, environment.app, timeout=PROBE_TIMEOUT) as connection:
-            row = connection.execute(_FACTS).fetchone()
-            assert row is not None
-            identifier, version, extensions, noted = row
-            current = revisions.applied(environment.settings, connection)
-            known = postgres.facts(connection) if noted else {}
-    except (psycopg.Error, DrydockError) as error:
+        with wire.connect(environment, environment.app, timeout=PROBE_TIMEOUT) as session:
+            identifier, version, extensions, versioned, noted = session.query(_FACTS.format(table=table))[0]
+            current = session.query(_REVISIONS.format(table=wire.identifier(table))) if versioned == "t" else []
+            seeded = session.query(_SEEDED) if noted == "t" else []
+    except (OSError, DrydockError) as error:
         yield Check("postgres:query", Status.FAIL, _one_line(error), "invoke up", time.monotonic() - begun)
         return
-    yield _identity(environment, str(identifier), str(version), time.monotonic() - begun)
-    yield from _extensions(environment, extensions)
-    yield _schema(environment, current)
-    yield _seeds(environment, known)
+    yield _identity(environment, identifier, version, time.monotonic() - begun)
+    yield from _extensions(environment, json.loads(extensions or "{}"))
+    yield _schema(environment, [str(row[0]) for row in current])
+    yield _seeds(environment, seeded[0][0] if seeded else None)
 
 
-def _identity(environment: Environment, identifier: str, version: str, seconds: float) -> Check:
+def _stranger(environment: Environment) -> str:
+    return f"the Postgres on port {environment.state.postgres_port} is not the one this checkout created"
+
+
+def _identity(environment: Environment, identifier: str | None, version: str | None, seconds: float) -> Check:
     if environment.state.system_identifier not in {"", identifier}:
-        detail = f"the Postgres on port {environment.state.postgres_port} is not the one this checkout created"
-        return Check("postgres:query", Status.FAIL, detail, "invoke doctor", seconds)
+        return Check("postgres:query", Status.FAIL, _stranger(environment), "invoke doctor", seconds)
     return Check("postgres:query", Status.PASS, f"PostgreSQL {version} answers {environment.app.name}", seconds=seconds)
 
 
@@ -184,11 +190,11 @@ def _schema(environment: Environment, current: list[str]) -> Check:
     return Check("schema:head", Status.FAIL, detail, "invoke migrate")
 
 
-def _seeds(environment: Environment, known: dict[str, str]) -> Check:
+def _seeds(environment: Environment, seeded: str | None) -> Check:
     if not environment.settings.project.seeds:
         return Check("seeds:loaded", Status.PASS, "no seeds")
-    if "seeded" in known:
-        return Check("seeds:loaded", Status.PASS, known["seeded"])
+    if seeded:
+        return Check("seeds:loaded", Status.PASS, seeded)
     return Check("seeds:loaded", Status.WARN, "never seeded", "invoke seed")
 
 
@@ -196,7 +202,7 @@ def _timed(name: str, ask: Callable[[], str]) -> Check:
     begun = time.monotonic()
     try:
         check = Check(name, Status.PASS, ask())
-    except (OSError, psycopg.Error, DrydockError) as error:
+    except (OSError, DrydockError) as error:
         check = Check(name, Status.FAIL, _one_line(error), "invoke up")
     return replace(check, seconds=time.monotonic() - begun)
 

@@ -9,8 +9,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
 from drydock.errors import DrydockError, MigrationError
 
 if TYPE_CHECKING:
@@ -48,6 +46,8 @@ def heads(environment: Environment) -> list[str]:
 
 def applied(settings: Settings, connection: Connection) -> list[str]:
     """The revisions the connected database is at; several only between branches, none before the first migration."""
+    from psycopg import sql
+
     table = settings.project.version_table
     if connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone() != (True,):
         return []
