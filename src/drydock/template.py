@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from drydock import fingerprint, migrate, postgres, redis_client, seed
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from drydock.environment import Environment
 
@@ -73,7 +71,7 @@ def reset(
 ) -> Reset:
     """Replace the application's database by a clone of the template, and flush Redis.
 
-    The replaced database is kept under another name until the next reset begins; `undo` brings it back.
+    The replaced database is kept under another name until the next reset is done; `undo` brings it back.
 
     Raises:
         DrydockError: where the template cannot be built; the application's database is untouched then.
@@ -84,9 +82,8 @@ def reset(
     ready = time.monotonic()
     live, coming = environment.settings.database, environment.settings.database + COMING
     with postgres.administer(environment) as connection:
-        with _dropping(environment, live + PREVIOUS):
-            # FILE_COPY: for a seeded database five to twelve times faster than PostgreSQL 15 to 17's default, WAL_LOG.
-            clone(environment, connection, template, coming)
+        # FILE_COPY: for a seeded database five to twelve times faster than PostgreSQL 15 to 17's default, WAL_LOG.
+        clone(environment, connection, template, coming)
         cloned = time.monotonic()
         swap(connection, live, coming)
     redis_client.flush(environment)
@@ -123,7 +120,7 @@ def heal(environment: Environment) -> list[str]:
     """
     live, done = environment.settings.database, []
     with postgres.administer(environment) as connection:
-        for name in (live + BUILDING, live + COMING):
+        for name in (live + BUILDING, live + COMING, live + LEAVING):
             if postgres.exists(connection, name):
                 drop(connection, name)
                 done.append(f"dropped the unfinished {name}")
@@ -137,13 +134,18 @@ def heal(environment: Environment) -> list[str]:
 def swap(connection: postgres.Connection, live: str, coming: str) -> None:
     """Give `coming` the name of `live`, whose database is kept as the previous one. Sessions are ended first.
 
-    Both renames happen in one transaction: a kill at any moment leaves the old database or the new one under the name.
+    All renames happen in one transaction: a kill at any moment leaves the old database or the new one under the name.
+    What was kept before is dropped last: until then there are two ways back rather than none.
     """
+    previous, leaving = live + PREVIOUS, live + LEAVING
     _evict(connection, live, coming)
     with connection.transaction():
-        _rename(connection, live, live + PREVIOUS)
+        if postgres.exists(connection, previous):
+            _rename(connection, previous, leaving)
+        _rename(connection, live, previous)
         _rename(connection, coming, live)
-    _admit(connection, live, live + PREVIOUS)
+    _admit(connection, live, previous)
+    drop(connection, leaving)
 
 
 def clone(environment: Environment, connection: postgres.Connection, template: str, name: str) -> None:
@@ -168,20 +170,6 @@ def drop(connection: postgres.Connection, name: str) -> None:
     if _is_template(connection, name):
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@contextmanager
-def _dropping(environment: Environment, name: str) -> Iterator[None]:
-    """Drop a database on another connection while the body runs: each of the two mostly waits for a checkpoint."""
-
-    def work() -> None:
-        with postgres.administer(environment) as connection:
-            drop(connection, name)
-
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        dropped = pool.submit(work)
-        yield
-        dropped.result()
 
 
 def _finish(connection: postgres.Connection, building: str, name: str) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAMES = frozenset({"postgres", "redis-server", "initdb", "unshare"})
 STOP_TIMEOUT = 60.0  # seconds for a shutdown checkpoint; the same as the containers' stop_grace_period
+EXIT_TIMEOUT = 1.0  # seconds that a process which has left its folder gets to end
 LOG_LIMIT = 10 << 20  # bytes
 # How to end processes whose server is gone, and how many seconds each way gets. SIGINT cancels what a Postgres
 # process is doing, whereupon it notices that its postmaster is dead; SIGQUIT ends it at once.
@@ -186,8 +187,7 @@ class Server:
         launch = self.launched()
         if launch is None:
             return "absent", None, None
-        child = _children.get(launch.pid)
-        return "exited", None, child.poll() if child else None
+        return "exited", None, _exit_code(launch.pid)
 
     def launch(self, command: Sequence[str], volume: Path, *, started_with: str) -> None:
         """Start the server in its volume and write it down; returns at once.
@@ -239,7 +239,10 @@ class Server:
         return bool(pid or left)
 
     def forget(self) -> None:
-        """Remove the note of the last launch."""
+        """Remove the note of the last launch, and collect its process where that was our own child."""
+        launch = self.launched()
+        if launch and _exit_code(launch.pid) is not None:
+            del _children[launch.pid]
         self._record.unlink(missing_ok=True)
 
 
@@ -256,6 +259,16 @@ def rotate(log: Path) -> None:
     with suppress(FileNotFoundError):
         if log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_name(f"{log.name}.1"))
+
+
+def _exit_code(pid: int) -> int | None:
+    """The exit code of a server that is gone, where it was our own child; negative for the signal that ended it."""
+    child = _children.get(pid)
+    if child is not None:
+        # The kernel takes a dying process's folder away a moment before it has an exit code to hand out.
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(EXIT_TIMEOUT)
+    return child.returncode if child else None
 
 
 def _works_in(pid: int, folder: str) -> bool:
