@@ -12,6 +12,7 @@ from benchmarks.measure import Limit, Row, interleave, run, seconds
 from benchmarks.stage import checkout
 from drydock.checkout import HOST
 from drydock.engine.wheels import program
+from drydock.template import LEAVING
 
 if TYPE_CHECKING:
     from benchmarks.measure import Take
@@ -69,8 +70,8 @@ def _what(dock: Checkout, size: str) -> str:
 
 
 def _settle(dock: Checkout) -> None:
-    """Write down what the side before left to be written: a clone is little else than writing."""
-    _psql(dock, "CHECKPOINT")
+    """Finish what the side before left behind: a drop that the server goes on with, and what is yet to be written."""
+    _psql(dock, f"DROP DATABASE IF EXISTS {dock.environment.settings.database}{LEAVING}", "CHECKPOINT")
     os.sync()
 
 

@@ -75,7 +75,8 @@ def bring_up(environment: Environment, console: Console) -> Up:
         _start(environment, console)
     with console.phase("wait until usable"):
         readiness.wait_for_servers(environment)
-        template.heal(environment)
+        with postgres.administer(environment) as connection:
+            template.heal(environment, connection)
         postgres.bootstrap(environment)
     result = Up(environment, changed=True, checks=[])
     result.migrated, result.seeded = _fill(environment, console)

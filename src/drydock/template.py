@@ -38,8 +38,14 @@ def prefix(environment: Environment) -> str:
     return f"{environment.settings.database}__t_"
 
 
-def ensure(
-    environment: Environment, size: str, *, rebuild: bool, report: Report, progress: seed.Progress | None = None
+def _ensure(
+    environment: Environment,
+    connection: postgres.Connection,
+    size: str,
+    *,
+    rebuild: bool,
+    report: Report,
+    progress: seed.Progress | None,
 ) -> tuple[str, bool]:
     """The template for the current migrations and seeds: its name, and whether it had to be built.
 
@@ -49,20 +55,19 @@ def ensure(
         DrydockError: where a migration or a seed fails; nothing is left of the template then.
     """
     name = prefix(environment) + fingerprint.compute(environment, size)
-    with postgres.administer(environment) as connection:
-        complete = _is_template(connection, name)
-        if complete and not rebuild:
-            _touch(connection, name)
-            return name, False
-        reason = "rebuild asked for" if complete else "nothing fits the current migrations and seeds"
-        report(f"building template {name}: {reason}")
-        building = environment.settings.database + BUILDING
-        drop(connection, building)
-        postgres.create_database(environment, connection, building)
-        migrate.upgrade(environment, database=building)
-        seed.run(environment, size=size, database=building, progress=progress)
-        _finish(connection, building, name)
-        _prune(environment, connection, keep=name)
+    complete = _is_template(connection, name)
+    if complete and not rebuild:
+        _touch(connection, name)
+        return name, False
+    reason = "rebuild asked for" if complete else "nothing fits the current migrations and seeds"
+    report(f"building template {name}: {reason}")
+    building = environment.settings.database + BUILDING
+    drop(connection, building)
+    postgres.create_database(environment, connection, building)
+    migrate.upgrade(environment, database=building)
+    seed.run(environment, size=size, database=building, progress=progress)
+    _finish(connection, building, name)
+    _prune(environment, connection, keep=name)
     return name, True
 
 
@@ -77,15 +82,16 @@ def reset(
         DrydockError: where the template cannot be built; the application's database is untouched then.
     """
     begun = time.monotonic()
-    heal(environment)
-    template, built = ensure(environment, size, rebuild=rebuild, report=report, progress=progress)
-    ready = time.monotonic()
     live, coming = environment.settings.database, environment.settings.database + COMING
     with postgres.administer(environment) as connection:
+        heal(environment, connection)
+        template, built = _ensure(environment, connection, size, rebuild=rebuild, report=report, progress=progress)
+        ready = time.monotonic()
         # FILE_COPY: for a seeded database five to twelve times faster than PostgreSQL 15 to 17's default, WAL_LOG.
         clone(environment, connection, template, coming)
         cloned = time.monotonic()
         swap(connection, live, coming)
+        _drop_behind(connection, live + LEAVING)
     redis_client.flush(environment)
     seconds = {"template": ready - begun, "clone": cloned - ready, "swap": time.monotonic() - cloned}
     return Reset(template, built, live + PREVIOUS, seconds)
@@ -99,8 +105,8 @@ def undo(environment: Environment) -> str:
     """
     live = environment.settings.database
     previous, leaving = live + PREVIOUS, live + LEAVING
-    heal(environment)
     with postgres.administer(environment) as connection:
+        heal(environment, connection)
         if not postgres.exists(connection, previous):
             raise DrydockError("No reset to undo: no earlier database is kept.")
         _evict(connection, live, previous)
@@ -113,21 +119,20 @@ def undo(environment: Environment) -> str:
     return previous
 
 
-def heal(environment: Environment) -> list[str]:
+def heal(environment: Environment, connection: postgres.Connection) -> list[str]:
     """Finish or clear what a killed reset left behind; returns what was done, a clause each. Idempotent.
 
     The swap is one transaction, so the live name always exists; only helpers and closed doors can be left.
     """
     live, done = environment.settings.database, []
-    with postgres.administer(environment) as connection:
-        for name in (live + BUILDING, live + COMING, live + LEAVING):
-            if postgres.exists(connection, name):
-                drop(connection, name)
-                done.append(f"dropped the unfinished {name}")
-        closed = connection.execute("SELECT FROM pg_database WHERE datname = %s AND NOT datallowconn", (live,)).rowcount
-        if closed:
-            _admit(connection, live)
-            done.append(f"opened {live} again")
+    for name in (live + BUILDING, live + COMING, live + LEAVING):
+        if postgres.exists(connection, name):
+            drop(connection, name)
+            done.append(f"dropped the unfinished {name}")
+    closed = connection.execute("SELECT FROM pg_database WHERE datname = %s AND NOT datallowconn", (live,)).rowcount
+    if closed:
+        _admit(connection, live)
+        done.append(f"opened {live} again")
     return done
 
 
@@ -135,7 +140,7 @@ def swap(connection: postgres.Connection, live: str, coming: str) -> None:
     """Give `coming` the name of `live`, whose database is kept as the previous one. Sessions are ended first.
 
     All renames happen in one transaction: a kill at any moment leaves the old database or the new one under the name.
-    What was kept before is dropped last: until then there are two ways back rather than none.
+    What was kept before gets the leaving name, to be dropped: until then there are two ways back rather than none.
     """
     previous, leaving = live + PREVIOUS, live + LEAVING
     _evict(connection, live, coming)
@@ -145,7 +150,6 @@ def swap(connection: postgres.Connection, live: str, coming: str) -> None:
         _rename(connection, live, previous)
         _rename(connection, coming, live)
     _admit(connection, live, previous)
-    drop(connection, leaving)
 
 
 def clone(environment: Environment, connection: postgres.Connection, template: str, name: str) -> None:
@@ -170,6 +174,18 @@ def drop(connection: postgres.Connection, name: str) -> None:
     if _is_template(connection, name):
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _drop_behind(connection: postgres.Connection, name: str) -> None:
+    """Have the server drop a database after we are gone, and close the connection.
+
+    A drop mostly waits for a checkpoint. Nobody needs to watch that one: what becomes of it is seen by the next `up`
+    or `reset`, and where the server was stopped meanwhile they drop what is left.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    connection.pgconn.send_query(statement.as_bytes(connection))
+    connection.pgconn.flush()
+    connection.close()
 
 
 def _finish(connection: postgres.Connection, building: str, name: str) -> None:

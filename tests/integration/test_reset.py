@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -51,6 +52,20 @@ def test_undo_brings_back_what_reset_replaced(shop: Checkout) -> None:
     assert shop.query(COUNT) == [(0,)]
     shop.run("reset.undo")
     assert shop.query(COUNT) == [(1194,)]
+
+
+def test_only_one_earlier_database_is_kept(shop: Checkout) -> None:
+    """The server drops what the reset before last had replaced, after the command has ended."""
+    shop.run("reset")
+    shop.run("reset")
+    names = (
+        "SELECT array_agg(datname::text ORDER BY 1) FROM pg_database WHERE datname LIKE 'app%' AND NOT datistemplate"
+    )
+    deadline = time.monotonic() + 20
+    while shop.query(names) != [(["app", "app__previous"],)]:
+        assert time.monotonic() < deadline, shop.query(names)
+        time.sleep(0.05)
+    assert "dropped" not in shop.run("up").stdout
 
 
 def test_a_changed_seed_or_migration_makes_another_template(shop: Checkout) -> None:
