@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# A shell starts background jobs with SIGINT ignored, and every child would inherit that; Ctrl-C is under test here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 ENGINES = ("docker", "embedded")
 
 
