@@ -21,6 +21,7 @@ from alembic.util import CommandError
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Connection, NullPool, create_engine, text
 
+from app.db.policies import rewriter
 from app.models import Base
 
 LOCK_KEY = 0x616C656D62696331
@@ -142,6 +143,7 @@ def migrate(connection: Connection) -> None:
         compare_server_default=True,
         autogenerate_plugins=["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
         render_item=render_item,
+        process_revision_directives=rewriter,
     )
     if context.get_context().opts.get("dont_mutate"):
         context.run_migrations()
