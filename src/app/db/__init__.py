@@ -1,1 +1,1 @@
-"""The database as the application sees it: connections, tenants and the policies between them."""
+"""The database: connections, tenancy, resilience."""
