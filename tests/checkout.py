@@ -80,8 +80,11 @@ class Checkout:
         """The environment as recorded now."""
         return open_existing(self.root)
 
-    def query(self, statement: str, *, role: str = "app", database: str = "") -> list[tuple[Any, ...]]:
-        """Run one statement as `app`, `owner` or `superuser`; returns its rows, if it has any."""
+    def query(self, statement: str, *, role: str = "superuser", database: str = "") -> list[tuple[Any, ...]]:
+        """Run one statement as `app`, `owner`, `backup` or `superuser`; returns its rows, if it has any.
+
+        The superuser sees the rows of every tenant; the application's role sees none outside a tenant's context.
+        """
         from drydock import postgres
 
         environment = self.environment

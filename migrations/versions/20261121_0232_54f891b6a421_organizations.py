@@ -24,10 +24,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
         sa.UniqueConstraint("slug", name=op.f("uq_organizations_slug")),
     )
-    op.execute("""
-        CREATE TRIGGER set_updated_at BEFORE UPDATE ON organizations
-        FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION set_updated_at()
-    """)
+    op.keep_updated_at("organizations")
+    op.enable_tenant_isolation("organizations", column="id")
 
 
 def downgrade() -> None:

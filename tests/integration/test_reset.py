@@ -88,7 +88,10 @@ def test_rights_survive_the_clone(shop: Checkout) -> None:
         "SELECT has_database_privilege('app', 'app', 'CONNECT'), has_database_privilege('public', 'app', 'CONNECT')"
     )
     assert shop.query(grants) == [(True, False)]
-    shop.query("INSERT INTO organizations (id, slug, name) VALUES (gen_random_uuid(), 'mine', 'Mine')")
+    mine = "11111111-1111-4111-8111-111111111111"
+    insert = f"INSERT INTO organizations (id, slug, name) VALUES ('{mine}', 'mine', 'Mine')"
+    shop.query(f"SELECT set_config('app.tenant_id', '{mine}', true); {insert}", role="app")
+    assert shop.query(f"SELECT name FROM organizations WHERE id = '{mine}'") == [("Mine",)]
 
 
 def test_open_sessions_are_ended_and_can_come_back(shop: Checkout) -> None:

@@ -70,7 +70,7 @@ def test_the_application_role_only_reads_and_writes_rows(ready: Checkout) -> Non
     """It cannot change the schema, empty a table past its rules, or connect elsewhere."""
     for statement in ("CREATE TABLE intruder ()", "TRUNCATE messages", "DROP TABLE users", "CREATE DATABASE mine"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            ready.query(statement)
+            ready.query(statement, role="app")
     assert ready.query("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = 'app'") == [(False, False)]
 
 

@@ -123,7 +123,7 @@ def test_no_connection_is_refused_after_ready(docker_engine: str, make_checkout:
     begun = time.monotonic()
     checkout.run("up")
     assert time.monotonic() - begun > 3
-    assert all(checkout.query("SELECT 1") == [(1,)] for _ in range(100))
+    assert all(checkout.query("SELECT 1", role="app") == [(1,)] for _ in range(100))
 
 
 def test_redis_that_is_loading_is_not_ready(shop: Folder, container: Callable[[str], Any]) -> None:

@@ -3,20 +3,19 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Timestamps, UuidKey
+from app.models.base import Base, TenantMixin, tenant_key
 
 
-class Business(UuidKey, Timestamps, Base):
+class Business(TenantMixin, Base):
     """A business of one user; `stage` begins as `idea`, and `context` holds whatever the assistant should know."""
 
     __tablename__ = "businesses"
-    __table_args__ = (Index(None, "organization_id"), Index(None, "user_id"))
+    __table_args__ = (tenant_key("user_id", "users"), Index(None, "user_id"))
 
-    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    user_id: Mapped[UUID]
     name: Mapped[str]
     industry: Mapped[str | None]
     stage: Mapped[str] = mapped_column(server_default=text("'idea'"))

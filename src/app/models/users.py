@@ -1,28 +1,34 @@
 """Users: the people who log in."""
 
-from uuid import UUID
+from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, func
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Timestamps, UuidKey
+from app.models.base import Base, TenantMixin
 
 
-class User(UuidKey, Timestamps, Base):
-    """A member of one organization.
+class User(TenantMixin, Base):
+    """A member of one organization, who logs in with a password, through an identity provider, or either way.
 
-    `email` is unique over all organizations without regard to case, and keeps the case it was written in.
+    `email` and `external_id` are unique over all organizations: one address, one account. Whoever may add a user can
+    therefore find out that an address is taken, though not by whom. `email` is compared without regard to case and
+    keeps the case it was written in. `external_id` is the provider's name for the person (`user_2ab…` with Clerk).
     `password_hash` is a PHC string (`$scrypt$ln=…`), never a password.
     """
 
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint(r"email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$' AND length(email) <= 254", name="email_format"),
+        CheckConstraint("role IN ('admin', 'user')", name="role"),
+        CheckConstraint("num_nonnulls(external_id, password_hash) > 0", name="can_log_in"),
         Index("uq_users_email_lower", func.lower("email"), unique=True),
-        Index(None, "organization_id"),
+        UniqueConstraint("external_id"),
     )
 
-    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     email: Mapped[str]
-    password_hash: Mapped[str]
+    external_id: Mapped[str | None]
+    password_hash: Mapped[str | None]
     name: Mapped[str]
+    role: Mapped[str] = mapped_column(server_default=text("'user'"))
+    last_login_at: Mapped[datetime | None]

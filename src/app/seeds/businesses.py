@@ -56,7 +56,7 @@ TABLE = SeedTable(
     name="businesses",
     columns={
         "id": "uuid",
-        "organization_id": "uuid",
+        "tenant_id": "uuid",
         "user_id": "uuid",
         "name": "text",
         "industry": "text",

@@ -87,7 +87,7 @@ TABLE = SeedTable(
     name="conversations",
     columns={
         "id": "uuid",
-        "organization_id": "uuid",
+        "tenant_id": "uuid",
         "business_id": "uuid",
         "title": "text",
         "message_count": "int8",

@@ -72,7 +72,7 @@ TABLE = SeedTable(
     name="messages",
     columns={
         "id": "uuid",
-        "organization_id": "uuid",
+        "tenant_id": "uuid",
         "conversation_id": "uuid",
         "role": "text",
         "content": "text",

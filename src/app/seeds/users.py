@@ -13,22 +13,28 @@ PASSWORD_HASH = "$scrypt$ln=14,r=8,p=1$c2FtcGxlLXVzZXItc2FsdA$Lbr2NWQxMvQl8kgw6r
 """scrypt of `DEV_PASSWORD` with n=2^14, r=8, p=1 and the salt `sample-user-salt`, as a PHC string."""
 JOINED = CLOCK - timedelta(days=90)
 
-UserRow = tuple[UUID, UUID, str, str, str, datetime, datetime]
+UserRow = tuple[UUID, UUID, str, str, str, str, str, datetime | None, datetime, datetime]
 
 
 def rows(size: str) -> Iterator[UserRow]:
-    """The users of a size, in the order of `TABLE.columns`; the first is `ada@acme.example`."""
+    """The users of a size, in the order of `TABLE.columns`; the first is `ada@acme.example`.
+
+    The first of each organization is its admin, and the last has never logged in.
+    """
     rng = generator("users")
     for number in range(user_count(size)):
-        organization = number // USERS_PER_ORGANIZATION
+        organization, place = divmod(number, USERS_PER_ORGANIZATION)
         first = FIRST_NAMES[number % len(FIRST_NAMES)]
         at = JOINED + timedelta(minutes=number)
         yield (
             identity("users", number),
             identity("organizations", organization),
             f"{first.lower()}@{slug(organization)}.example",
+            f"seed_{number}",
             PASSWORD_HASH,
             f"{first} {pick(rng, LAST_NAMES)}",
+            "user" if place else "admin",
+            None if place == USERS_PER_ORGANIZATION - 1 else at + timedelta(days=1),
             at,
             at,
         )
@@ -38,10 +44,13 @@ TABLE = SeedTable(
     name="users",
     columns={
         "id": "uuid",
-        "organization_id": "uuid",
+        "tenant_id": "uuid",
         "email": "text",
+        "external_id": "text",
         "password_hash": "text",
         "name": "text",
+        "role": "text",
+        "last_login_at": "timestamptz",
         "created_at": "timestamptz",
         "updated_at": "timestamptz",
     },
