@@ -59,6 +59,11 @@ class Checkout:
         """What the application connects as: rows only."""
         return Role(self.settings.app_user, self.settings.app_password)
 
+    @property
+    def backup(self) -> Role:
+        """Reads everything, whatever row-level security says, and writes nothing: what dumps are made as."""
+        return Role(self.settings.backup_user, self.settings.backup_password)
+
     def database_url(self, role: Role, database: str = "", *, password: bool = True) -> str:
         """A libpq URL for `role`; without the password where people will read it."""
         secret = f":{quote(role.password, safe='')}" if password else ""

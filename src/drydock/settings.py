@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MARKERS = ("tasks.py", ".drydock")
-SECRETS = ("POSTGRES_PASSWORD", "POSTGRES_OWNER_PASSWORD", "POSTGRES_APP_PASSWORD", "REDIS_PASSWORD")
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "POSTGRES_OWNER_PASSWORD",
+    "POSTGRES_APP_PASSWORD",
+    "POSTGRES_BACKUP_PASSWORD",
+    "REDIS_PASSWORD",
+)
 
 
 def _choice(*allowed: str) -> tuple[str, Callable[[str], str]]:
@@ -119,9 +125,11 @@ class Settings:
     database: str = _variable("POSTGRES_DB", "app", _NAME)
     owner: str = _variable("POSTGRES_OWNER", "app_owner", _NAME)
     app_user: str = _variable("POSTGRES_APP_USER", "app", _NAME)
+    backup_user: str = _variable("POSTGRES_BACKUP_USER", "app_backup", _NAME)
     postgres_password: str = _variable("POSTGRES_PASSWORD", "", _SECRET, secret=True)
     owner_password: str = _variable("POSTGRES_OWNER_PASSWORD", "", _SECRET, secret=True)
     app_password: str = _variable("POSTGRES_APP_PASSWORD", "", _SECRET, secret=True)
+    backup_password: str = _variable("POSTGRES_BACKUP_PASSWORD", "", _SECRET, secret=True)
     redis_password: str = _variable("REDIS_PASSWORD", "", _SECRET, secret=True)
     postgres_memory: str = _variable("POSTGRES_MEMORY", "2g", _SIZE)
     postgres_shm: str = _variable("POSTGRES_SHM", "1g", _SIZE)
@@ -237,8 +245,11 @@ def _conflicts(settings: Settings) -> list[str]:
     problems = []
     if settings.postgres_port and settings.postgres_port == settings.redis_port:
         problems.append(f"POSTGRES_PORT and REDIS_PORT are both {settings.postgres_port}")
-    if len({settings.owner, settings.app_user, "postgres"}) < 3:  # noqa: PLR2004 - three roles
-        problems.append("POSTGRES_OWNER, POSTGRES_APP_USER and the superuser postgres must be three different roles")
+    if len({settings.owner, settings.app_user, settings.backup_user, "postgres"}) < 4:  # noqa: PLR2004 - four roles
+        problems.append(
+            "POSTGRES_OWNER, POSTGRES_APP_USER, POSTGRES_BACKUP_USER and the superuser postgres must be four different"
+            " roles"
+        )
     if settings.database in {"postgres", "template0", "template1"}:
         problems.append(f"POSTGRES_DB: {settings.database!r} is one of the server's own databases")
     return problems

@@ -160,11 +160,12 @@ def clone(environment: Environment, connection: postgres.Connection, template: s
         ).format(sql.Identifier(name), sql.Identifier(template), sql.Identifier(environment.owner.name))
     )
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
-    connection.execute(
-        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
-            sql.Identifier(name), sql.Identifier(environment.app.name)
+    for rights, role in (("CONNECT, TEMPORARY", environment.app), ("CONNECT", environment.backup)):
+        connection.execute(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
+                sql.SQL(rights), sql.Identifier(name), sql.Identifier(role.name)
+            )
         )
-    )
 
 
 def drop(connection: postgres.Connection, name: str) -> None:

@@ -27,6 +27,7 @@ class AppDatabase:
     superuser_url: str
     owner_url: str
     app_url: str
+    backup_url: str
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,8 @@ def app_database(head: Environment) -> Iterator[AppDatabase]:
     name = f"app_{uuid4().hex[:12]}"
     with postgres.administer(head) as connection:
         template.clone(head, connection, HEAD, name)
-    yield AppDatabase(name, *(head.database_url(role, name) for role in (head.superuser, head.owner, head.app)))
+    yield AppDatabase(
+        name, *(head.database_url(role, name) for role in (head.superuser, head.owner, head.app, head.backup))
+    )
     with postgres.administer(head) as connection:
         template.drop(connection, name)

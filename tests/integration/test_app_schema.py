@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 NOTHING = {table.name: 0 for table in TABLES}
-APP_TABLES = {"organizations", "users", "businesses", "conversations", "messages"}
+APP_TABLES = {table.name for table in TABLES}
 
 
 def alembic_config(url: str | None = None, **attributes: object) -> Config:

@@ -44,6 +44,7 @@ SECRETS: dict[str, Any] = {
     "postgres_password": "superuser-secret-1",
     "owner_password": "owner-secret-22",
     "app_password": "app-secret-333",
+    "backup_password": "backup-secret-55555",
     "redis_password": "redis-secret-4444",
 }
 AWKWARD = 'it\'s a "dry" $dock; ü'

@@ -70,7 +70,7 @@ def _secrets(checkout: Checkout, redis_configuration: str) -> dict[str, str]:
         # database name of its own, so the third field is a star.
         "pgpass": "".join(
             f"127.0.0.1:5432:*:{role.name}:{role.password}\n"
-            for role in (checkout.superuser, checkout.owner, checkout.app)
+            for role in (checkout.superuser, checkout.owner, checkout.app, checkout.backup)
         ),
         "redis_password": settings.redis_password,
         "redis.conf": f"{redis_configuration}\nrequirepass {settings.redis_password}\n{limits}",
