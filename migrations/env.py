@@ -8,7 +8,6 @@ What a caller may put into `config.attributes`:
 """
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,9 @@ from alembic.util import CommandError
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Connection, NullPool, create_engine, text
 
+from app.errors import SettingsError
 from app.models import Base
+from app.settings import Settings
 
 LOCK_KEY = 0x616C656D62696331
 """The advisory lock of one database's migrators; the text `alembic1` as a bigint."""
@@ -39,23 +40,29 @@ LOCK_HOLDER = text("""
 """)
 
 
-def database_url() -> str:
-    """The URL of the database to migrate, with the psycopg driver named.
-
-    Raises:
-        CommandError: none of the five places names one.
-    """
+def named_url() -> str:
+    """The URL that a caller, the command line or alembic.ini names, with the psycopg driver; empty where none does."""
     url = (
         context.config.attributes.get("url")
         or context.get_x_argument(as_dictionary=True).get("url")
         or context.config.get_main_option("sqlalchemy.url")
-        or os.environ.get("DATABASE_OWNER_URL")
-        or os.environ.get("DATABASE_URL")
     )
-    if not url:
-        raise CommandError("No database to migrate: set DATABASE_OWNER_URL or DATABASE_URL, or pass `-x url=…`.")
-    scheme, separator, rest = str(url).partition("://")
-    return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else str(url)
+    scheme, separator, rest = str(url or "").partition("://")
+    return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else str(url or "")
+
+
+def configured() -> dict[str, Any]:
+    """How the application's settings have the owner connect; read anew, for a command may come with its own.
+
+    Raises:
+        CommandError: they name no database, or cannot be used.
+    """
+    try:
+        return Settings().migration()
+    except SettingsError as error:
+        raise CommandError(
+            f"No database to migrate: set DATABASE_OWNER_URL or DATABASE_URL, or pass `-x url=…`. {error}"
+        ) from error
 
 
 def lock_wait() -> float:
@@ -156,9 +163,9 @@ def run_online() -> None:
     if connection is not None:
         migrate(connection)
         return
-    engine = create_engine(
-        database_url(), poolclass=NullPool, connect_args={"fallback_application_name": "alembic", "connect_timeout": 10}
-    )
+    url = named_url()
+    arguments = {"fallback_application_name": "alembic", "connect_timeout": 10} | ({} if url else configured())
+    engine = create_engine(url or "postgresql+psycopg://", poolclass=NullPool, connect_args=arguments)
     with engine.connect() as own:
         migrate(own)
 

@@ -9,6 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 DRYDOCK = sorted((SOURCE / "drydock").rglob("*.py"))
+MIGRATIONS = SOURCE.parent / "migrations" / "env.py"
 APP = sorted((SOURCE / "app").rglob("*.py"))
 
 
@@ -33,6 +34,16 @@ def imports(path: Path) -> set[str]:
 def test_one_place_for_each(word: str, allowed: str) -> None:
     """Only settings.py reads the environment, only console.py prints, nothing exits by itself."""
     assert [path.name for path in DRYDOCK if word in names(path) and path.name != allowed] == []
+
+
+@pytest.mark.parametrize("path", [*APP, MIGRATIONS], ids=lambda path: str(path.relative_to(SOURCE.parent)))
+def test_only_the_settings_read_the_environment(path: Path) -> None:
+    """No module of the application but its settings, and not the migrations' env.py, reads the environment."""
+    readers = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "getenv", "load_dotenv", "dotenv_values"}
+    assert readers.isdisjoint(names(path))
+    text = path.read_text()
+    assert "from os import environ" not in text
+    assert path.name == "settings.py" or "BaseSettings" not in text
 
 
 def test_the_application_knows_nothing_of_the_tooling() -> None:
