@@ -103,7 +103,7 @@ class Repository(Generic[Model]):
     def insert(self, row: Model) -> Model:
         """Insert a row; it has its id and its defaults afterwards."""
         self.session.add(row)
-        self.session.flush([row])
+        self.session.flush()
         return row
 
     def insert_many(self, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -57,7 +57,12 @@ def conversation(session: Session) -> Conversation:
 
 def forms(count: int) -> list[dict[str, Any]]:
     """Values of forms, an hour apart, the newest last."""
-    return [{"name": f"form {number}", "created_at": NOON + timedelta(hours=number)} for number in range(count)]
+    return [named(f"form {number}") | {"created_at": NOON + timedelta(hours=number)} for number in range(count)]
+
+
+def named(title: str) -> dict[str, Any]:
+    """The least that a form needs."""
+    return {"title": title, "slug": title.lower().replace(" ", "-")}
 
 
 def axis(number: int, lean: float = 0.0) -> list[float]:
@@ -70,22 +75,22 @@ def axis(number: int, lean: float = 0.0) -> list[float]:
 def test_a_row_by_id_until_it_is_deleted(session: Session) -> None:
     """Insert fills in what the server knows; find, update and delete go by the id."""
     repository = Repository(session, Form)
-    form = repository.insert(Form(name="Contact"))
+    form = repository.insert(Form(**named("Contact")))
     assert (form.tenant_id, repository.find_by_id(form.id)) == (ACME, form)
-    changed = repository.update(form.id, name="Contact us")
+    changed = repository.update(form.id, title="Contact us")
     assert changed is form
-    assert form.name == "Contact us"
+    assert form.title == "Contact us"
     assert (repository.delete(form.id), repository.delete(form.id)) == (True, False)
     assert repository.find_by_id(form.id) is None
-    assert repository.update(form.id, name="gone") is None
+    assert repository.update(form.id, title="gone") is None
 
 
 def test_all_rows_come_newest_first(session: Session) -> None:
     """The limit counts from the newest, the offset skips, a condition filters."""
     repository = Repository(session, Form)
     repository.insert_many(forms(5))
-    assert [form.name for form in repository.find_all(limit=2, offset=1)] == ["form 3", "form 2"]
-    assert [form.name for form in repository.find_all(Form.name == "form 1")] == ["form 1"]
+    assert [form.title for form in repository.find_all(limit=2, offset=1)] == ["form 3", "form 2"]
+    assert [form.title for form in repository.find_all(Form.title == "form 1")] == ["form 1"]
     assert repository.count() == 5
 
 
@@ -115,8 +120,8 @@ def test_rows_inserted_meanwhile_do_not_move_the_next_page(session: Session) -> 
     repository = Repository(session, Form)
     repository.insert_many(forms(4))
     first = repository.find_page(limit=2)
-    repository.insert_many([{"name": "newer", "created_at": NOON + timedelta(days=9)}])
-    assert [form.name for form in repository.find_page(limit=2, after=first.next).rows] == ["form 1", "form 0"]
+    repository.insert_many([named("newer") | {"created_at": NOON + timedelta(days=9)}])
+    assert [form.title for form in repository.find_page(limit=2, after=first.next).rows] == ["form 1", "form 0"]
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "bm90aGluZw==", "MjAyNi0wMS0wMSBub3QtYW4taWQ=", "ü"])
@@ -159,9 +164,9 @@ def test_nothing_to_insert_is_nothing_done(session: Session) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"nmae": "x"}], "Form has no nmae"),
-        ([{"name": "x", "id": ACME}, {"name": "y"}], "Every row needs what the first has, name, id; one has name"),
-        ([{"name": "x"}, {"name": "y", "id": ACME}], "one has name, id"),
+        ([{"tilte": "x"}], "Form has no tilte"),
+        ([{"title": "x", "id": ACME}, {"title": "y"}], "Every row needs what the first has, title, id; one has title"),
+        ([{"title": "x"}, {"title": "y", "id": ACME}], "one has title, id"),
     ],
 )
 def test_rows_that_do_not_match_are_refused(session: Session, rows: list[dict[str, Any]], message: str) -> None:
@@ -235,13 +240,13 @@ def test_other_tenants_rows_do_not_exist(tenants: str) -> None:
     engine = create_engine(tenants)
     tenancy.install(engine)
     with tenancy.tenant_context(ACME), Session(engine) as session:
-        identity = Repository(session, Form).insert(Form(name="Ours")).id
+        identity = Repository(session, Form).insert(Form(**named("Ours"))).id
         session.commit()
     with tenancy.tenant_context(GLOBEX), Session(engine) as other:
         repository = Repository(other, Form)
         assert repository.find_by_id(identity) is None
         assert (list(repository.find_all()), repository.count()) == ([], 0)
-        assert repository.update(identity, name="Theirs") is None
+        assert repository.update(identity, title="Theirs") is None
         assert repository.delete(identity) is False
     engine.dispose()
 
