@@ -211,7 +211,7 @@ def test_a_small_tenant_finds_its_rows_behind_a_large_one_s(
     Repository(session, Message).insert_many([ours] * 10)
     session.commit()
     with psycopg.connect(app_database.superuser_url) as connection:
-        values = {"tenant": GLOBEX, "more": EMBEDDING_DIMENSIONS - 2, "count": 5 * MIN_CANDIDATES}
+        values = {"tenant": GLOBEX, "dimensions": EMBEDDING_DIMENSIONS, "count": 5 * MIN_CANDIDATES}
         connection.execute(_CROWD.encode(), values)
     for setting in ("enable_sort", "enable_seqscan", "enable_bitmapscan"):
         session.connection().exec_driver_sql(f"SET LOCAL {setting} = off")
@@ -225,7 +225,8 @@ _CROWD = """
          b AS (INSERT INTO businesses (tenant_id, user_id, name) SELECT %(tenant)s, id, 'B' FROM u RETURNING id),
          c AS (INSERT INTO conversations (tenant_id, business_id, title) SELECT %(tenant)s, id, 'C' FROM b RETURNING id)
     INSERT INTO messages (tenant_id, conversation_id, role, content, embedding)
-    SELECT %(tenant)s, id, 'user', 'theirs', format('[1,%%s%%s]', n / 1e4, repeat(',0', %(more)s))::vector
+    SELECT %(tenant)s, id, 'user', 'theirs', (SELECT array_agg(CASE d WHEN 1 THEN 1 ELSE sin(n * d) / 30 END ORDER BY d)
+                                              FROM generate_series(1, %(dimensions)s) AS d)::vector
     FROM c, generate_series(1, %(count)s) AS n
 """
 
