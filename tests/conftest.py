@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # A shell starts background jobs with SIGINT ignored, and every child would inherit that; Ctrl-C is under test here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ["pytester", "drydock.testing"]
+
 ENGINES = ("docker", "embedded")
 
 
