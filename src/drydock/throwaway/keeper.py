@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drydock.engine import process_table
 from drydock.settings import Settings, child_environment, load
 from drydock.throwaway import identity, place
 from drydock.throwaway.locks import Locks
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
 
 KEPT = 8 * 3600.0  # seconds that a server with a failed test's database on it goes on: a working day
-LOOK = 30.0  # seconds between looks at whether there is still something to keep
-_children: list[subprocess.Popen[bytes]] = []  # a Popen that is dropped while its process lives warns
+LOOK = 5.0  # seconds between looks at whether there is still something to keep
 
 
 def spawn(environment: Environment, idle: float) -> None:
@@ -37,7 +37,7 @@ def spawn(environment: Environment, idle: float) -> None:
             start_new_session=True,
             env=child_environment({}),
         )
-    _children.append(process)
+    process_table.adopt(process)
 
 
 def note_kept(environment: Environment) -> None:
