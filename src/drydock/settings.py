@@ -110,10 +110,14 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings of one checkout. Sizes are as the servers take them, durations are seconds."""
+    """All settings of one checkout. Sizes are as the servers take them, durations are seconds.
+
+    `throwaway` is for the server that tests share (drydock.testing): beside the checkout's own, and not durable.
+    """
 
     root: Path
     project: Project = Project()
+    throwaway: bool = False
     app_env: str = _variable("APP_ENV", "development", _choice("development", "test", "staging", "production"))
     engine: str = _variable("ENGINE", "auto", _choice("auto", "docker", "embedded"))
     postgres_port: int | None = _variable("POSTGRES_PORT", None, _PORT)
@@ -147,8 +151,9 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Where drydock keeps what belongs to this checkout."""
-        return self.root / ".drydock"
+        """Where drydock keeps what belongs to this checkout, or to its throwaway server on that engine."""
+        home = self.root / ".drydock"
+        return home / f"test-{self.engine}" if self.throwaway else home
 
     @property
     def production(self) -> bool:

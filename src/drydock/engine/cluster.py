@@ -145,7 +145,8 @@ def command(settings: Settings, data: Path, *options: str) -> list[str]:
 
 def _initdb(settings: Settings, data: Path, log: Path) -> None:
     password = settings.folder / "secrets" / "postgres_password"
-    arguments = [str(program("initdb")), f"--pgdata={data}", f"--pwfile={password}", *INITDB]
+    unsynced = ["--no-sync"] if settings.throwaway else []
+    arguments = [str(program("initdb")), f"--pgdata={data}", f"--pwfile={password}", *INITDB, *unsynced]
     _logged([*unprivileged(), *arguments], log, data.parent, {"LC_ALL": "C"}, "initialise the Postgres data directory")
 
 
