@@ -75,13 +75,7 @@ class Database:
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """For tasks."""
-        engine = create_async_engine(
-            URL,
-            poolclass=NullPool,
-            async_creator=self._async_checkout,
-            echo=self.settings.db_echo,
-            use_native_hstore=False,
-        )
+        engine = create_async_engine(URL, async_creator=self._async_checkout, **self._options)
         self._listen(engine.sync_engine)
         return engine
 
@@ -156,14 +150,22 @@ class Database:
         return async_sessionmaker(self.async_engine, expire_on_commit=False)
 
     @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "poolclass": NullPool,
+            "echo": self.settings.db_echo,
+            # Else it is looked up in the catalogue, and this schema does not have it.
+            "use_native_hstore": False,
+            # The pool below rolls back what comes back in a transaction; once is enough.
+            "pool_reset_on_return": None,
+        }
+
+    @property
     def _expected(self) -> str:
         return str(self._application["dbname"])
 
     def _engine(self, checkout: Callable[[], PooledConnection]) -> Engine:
-        # hstore is looked up in the catalogue otherwise, for an extension that this schema does not have.
-        engine = create_engine(
-            URL, poolclass=NullPool, creator=checkout, echo=self.settings.db_echo, use_native_hstore=False
-        )
+        engine = create_engine(URL, creator=checkout, **self._options)
         self._listen(engine)
         return engine
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass, field
+from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -192,14 +193,19 @@ class Ledger:
             self.events.pressure(self.in_use, self.maximum)
 
 
+@cache
+def _is_between(module: str | None) -> bool:
+    name = module or ""
+    return name.partition(".")[0] in BETWEEN or name == HERE or name.startswith(f"{HERE}.")
+
+
 def _caller() -> tuple[CodeType | None, int]:
     """The nearest line outside the libraries in between, across the greenlet that async SQLAlchemy runs in."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented, and 100 times as fast as `inspect.stack`
     greenlet = getcurrent()
     while True:
         while frame is not None:
-            module = str(frame.f_globals.get("__name__"))
-            if module.partition(".")[0] not in BETWEEN and not module.startswith(HERE):
+            if not _is_between(frame.f_globals.get("__name__")):
                 return frame.f_code, frame.f_lineno
             frame = frame.f_back
         if greenlet.parent is None:
