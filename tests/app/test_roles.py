@@ -64,8 +64,11 @@ def test_the_backup_role_reads_every_tenant_s_rows(seeded: AppDatabase) -> None:
     ],
 )
 def test_the_backup_role_changes_nothing(seeded: AppDatabase, statement: str) -> None:
-    """It has no right but to read."""
-    with psycopg.connect(seeded.backup_url) as connection, pytest.raises(errors.InsufficientPrivilege):
+    """It may read and nothing else."""
+    with (
+        psycopg.connect(seeded.backup_url, autocommit=True) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
         connection.execute(statement.encode())
 
 
