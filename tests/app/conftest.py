@@ -32,6 +32,4 @@ def head(any_engine: str, postgres_server: Environment) -> Environment:  # noqa:
 @pytest.fixture
 def app_database(head: Environment, postgres: Database) -> AppDatabase:  # noqa: ARG001
     """A migrated database without rows."""
-    return AppDatabase(
-        postgres.name, postgres.superuser_url, postgres.owner_url, postgres.app_url, postgres.backup_url
-    )
+    return AppDatabase(postgres.name, postgres.superuser_url, postgres.owner_url, postgres.app_url, postgres.backup_url)

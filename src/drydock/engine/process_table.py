@@ -7,6 +7,7 @@ because importing psutil takes longer (50 ms) than `invoke status` may spend; ot
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import subprocess
@@ -34,6 +35,8 @@ class Seen:
 
 def adopt(process: subprocess.Popen[bytes]) -> None:
     """Remember a server that this very process has started."""
+    if not _children:
+        atexit.register(_leave_behind)
     _children[process.pid] = process
 
 
@@ -41,6 +44,12 @@ def collect(pid: int) -> None:
     """Forget a server that has ended."""
     if exit_code(pid) is not None:
         del _children[pid]
+
+
+def _leave_behind() -> None:
+    """Servers outlive the process that started them, on purpose: spare their Popen objects the warning about it."""
+    for child in _children.values():
+        child.returncode = child.poll() or 0
 
 
 def look(pid: int) -> Seen | None:
