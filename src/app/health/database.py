@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import generators, pq
 
+from app.db.breaker import State
 from app.health.check import Check, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from app.db.breaker import Snapshot
     from app.db.ledger import PoolStats
     from app.health.migrations import Migrations
 
@@ -116,6 +118,22 @@ def pool_check(stats: PoolStats) -> Check:
     status = Status.WARN if output else Status.PASS
     value, unit = stats.in_use, "connections"
     return Check(name="postgres:connections", status=status, value=value, unit=unit, output=output, details=details)
+
+
+def breaker_check(snapshot: Snapshot) -> Check:
+    """What this process thinks of the database: a warning while it leaves it alone, or tries it again."""
+    closed = snapshot.state is State.CLOSED
+    return Check(
+        name="postgres:circuitBreaker",
+        status=Status.PASS if closed else Status.WARN,
+        value=str(snapshot.state),
+        output="" if closed else f"{snapshot.failures} calls in a row failed; callers get an error or a lesser answer",
+        details={
+            "opened": snapshot.opened,
+            "failures": snapshot.failures,
+            "retryAfter": round(snapshot.retry_after, 3),
+        },
+    )
 
 
 def _ask(connection: psycopg.Connection[Any], statement: bytes, deadline: float) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import app
 from app.health import migrations
 from app.health.check import Check, Status
-from app.health.database import DatabaseQuestion, pool_check
+from app.health.database import DatabaseQuestion, breaker_check, pool_check
 from app.health.document import document
 from app.health.probe import Probe
 from app.health.redis import RedisQuestion
@@ -72,4 +72,6 @@ class Health:
 
     def _known(self, section: str) -> list[Check]:
         """What this process knows without asking: most telling while the server is silent."""
-        return [pool_check(self._database.pool_stats())] if section == "db" else []
+        if section != "db":
+            return []
+        return [pool_check(self._database.pool_stats()), breaker_check(self._database.breaker.snapshot())]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.db.database import Database
-from app.errors import SettingsError
+from app.errors import DatabaseUnavailable, SettingsError
 from app.health.asgi import HealthApplication
 from app.health.health import Health
 from app.settings import Settings
@@ -44,6 +45,7 @@ def test_a_healthy_service(steady: Service) -> None:
         "postgres:migration",
         "postgres:extensionVersion",
         "postgres:connections",
+        "postgres:circuitBreaker",
         "redis:responseTime",
         "redis:loading",
         "redis:memory",
@@ -233,6 +235,18 @@ def test_the_pool_is_reported(steady: Service, steady_database: Database) -> Non
     with steady_database.engine.connect():
         (check,) = steady.ask("/health/db").document["checks"]["postgres:connections"]
     assert (check["observedValue"], check["observedUnit"], check["maximum"]) == (1, "connections", 10)
+
+
+def test_the_breaker_is_reported(steady_database: Database) -> None:
+    """While this process leaves the database alone its health is a warning, even if the database is well."""
+    database = Database(steady_database.settings)
+    health = Health(database, deadline=5)
+    for _ in range(5):
+        with contextlib.suppress(DatabaseUnavailable), database.breaker.guard():
+            raise DatabaseUnavailable
+    document = health.report()
+    (check,) = document["checks"]["postgres:circuitBreaker"]
+    assert (document["status"], check["status"], check["observedValue"], check["opened"]) == ("warn", "warn", "open", 1)
 
 
 def test_settings_that_cannot_be_used_end_the_start() -> None:
