@@ -114,6 +114,8 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.db_echo else logging.WARNING)
+    # With echo=True SQLAlchemy prints statements and their values itself where this logger has no handler.
+    logging.getLogger("sqlalchemy.engine.Engine").handlers[:] = [logging.NullHandler()]
     logging.captureWarnings(capture=True)
 
 

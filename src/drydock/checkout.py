@@ -75,3 +75,11 @@ class Checkout:
         """The Redis URL; without the password where people will read it."""
         secret = f":{quote(self.settings.redis_password, safe='')}@" if password else ""
         return f"redis://{secret}{HOST}:{self.state.redis_port}/0"
+
+    def variables(self) -> dict[str, str]:
+        """What a shell or an application is told of this environment: its URLs by variable, passwords included."""
+        return {
+            "DATABASE_URL": self.database_url(self.app),
+            "DATABASE_OWNER_URL": self.database_url(self.owner),
+            "REDIS_URL": self.redis_url(),
+        }

@@ -97,6 +97,8 @@ class Project:
         fingerprint: globs of further files that make a template database out of date.
         extensions: extensions that must exist in the application's database.
         version_table: Alembic's version table.
+        health: `module:function` that returns an application/health+json document; may be empty.
+        serve: `module:attribute` of the ASGI application that `invoke serve` runs; may be empty.
     """
 
     name: str = ""
@@ -106,6 +108,8 @@ class Project:
     fingerprint: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ("vector",)
     version_table: str = "alembic_version"
+    health: str = ""
+    serve: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +197,15 @@ def read_dotenv(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"Cannot read {path}: {error}.", hint=f"Check its owner and mode: ls -l {path}") from error
     return {name: value for name, value in values.items() if value is not None}
+
+
+def application_variables(settings: Settings) -> dict[str, str]:
+    """The lines of .env that are the application's own: none of drydock's, none that the process environment has."""
+    return {
+        name: value
+        for name, value in read_dotenv(settings.dotenv).items()
+        if name not in variables() and name not in os.environ
+    }
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
