@@ -27,7 +27,7 @@ def _pool(settings: Settings) -> Iterator[Problem]:
     name = "DATABASE_POOL_SIZE" if maximum is None and size is not None else "DB_POOL_MAX"
     if maximum is not None and size is not None and maximum != size:
         yield "DB_POOL_MAX, DATABASE_POOL_SIZE", f"are two names of one number, and say {maximum} and {size}"
-    elif settings.db_pool_min > settings.pool_max:
+    elif "db_pool_min" in settings.model_fields_set and settings.db_pool_min > settings.pool_max:
         yield f"DB_POOL_MIN, {name}", f"the minimum {settings.db_pool_min} is above the maximum {settings.pool_max}"
     if settings.db_idle_timeout > settings.db_max_lifetime:
         idle, age = settings.db_idle_timeout, settings.db_max_lifetime

@@ -29,6 +29,10 @@ class DatabaseUnavailable(AppError):
     """The server could not be reached, or stopped answering: what was sent last may or may not have been done."""
 
 
+class OutcomeUnknown(DatabaseUnavailable):
+    """The server went away while a transaction was being committed: its changes may be there or not."""
+
+
 class PoolExhausted(AppError):
     """All connections of the pool stayed in use for as long as the caller may wait.
 

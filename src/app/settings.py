@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         return self.db_pool_max or self.database_pool_size or 10
 
     @property
+    def pool_min(self) -> int:
+        """Connections that are kept open: DB_POOL_MIN, or 2 where the maximum allows it."""
+        return min(self.db_pool_min, self.pool_max)
+
+    @property
     def url_variable(self) -> str:
         """The variable that names the application's database here."""
         return "DATABASE_URL_TEST" if self.app_env == "test" else "DATABASE_URL"

@@ -63,7 +63,14 @@ class _Books:
         self.ledger.end(lease)
         if self.usable:
             self.answered_at = monotonic()
+        elif self.pgconn.status == ConnStatus.BAD:
+            self.ledger.distrusted_at = monotonic()
         return True
+
+    def answered_within(self, seconds: float) -> bool:
+        """Whether its server has answered so lately, and nothing has happened since."""
+        distrusted = self.ledger.distrusted_at if self.ledger is not None else 0.0
+        return self.answered_at > distrusted and monotonic() - self.answered_at <= seconds
 
     @property
     def usable(self) -> bool:

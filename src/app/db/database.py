@@ -12,27 +12,30 @@ import threading
 import weakref
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.db import tenancy
+from app.db import retry, tenancy
+from app.db.breaker import CircuitBreaker
 from app.db.connection import AsyncPooledConnection, PooledConnection, milliseconds
 from app.db.ledger import Events, Ledger, PoolStats
 from app.db.pool import AsyncPool, Pool, PoolOptions
+from app.db.retry import RetryPolicy
 from app.errors import AppError, DatabaseUnavailable
 from app.settings import get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
     from app.settings import Settings
 
+T = TypeVar("T")
 OWNER_POOL = 2
 """Connections of the owner at most: system access is rare, and the server's connections belong to the tenants."""
 SHUTDOWN_WAIT = 5.0
@@ -46,14 +49,18 @@ class Database:
     Args:
         settings: where it is, and the limits; `get_settings()` unless given.
         events: whom to tell of a pool that is nearly used up, and of leaks.
+        breaker: what `run` goes through, for threads and tasks alike.
 
     Raises:
         SettingsError: the settings name no database.
     """
 
-    def __init__(self, settings: Settings | None = None, events: Events | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, events: Events | None = None, breaker: CircuitBreaker | None = None
+    ) -> None:
         self.settings = settings or get_settings()
         self.events = events or Events()
+        self.breaker = breaker or CircuitBreaker("the database", retry.judge)
         self._application = self.settings.application()
         self._lock = threading.Lock()
         self._pools: dict[str, Pool] = {}
@@ -97,6 +104,37 @@ class Database:
         async with self._async_sessions.begin() as session:
             yield session
 
+    def run(
+        self,
+        work: Callable[[Session], T],
+        policy: RetryPolicy | None = None,
+        fallback: Callable[[Exception], T] | None = None,
+    ) -> T:
+        """Do work in a transaction of its own, again as a whole where that is safe, behind the circuit breaker.
+
+        Args:
+            work: gets the session and does nothing else than work on it, for it may be called several times.
+            policy: how often and for how long.
+            fallback: makes a degraded answer, from the error, while the database is away.
+
+        Raises:
+            CircuitOpen: the database failed too often just now.
+            OutcomeUnknown: the connection was lost during the commit, and the policy does not say idempotent.
+            DatabaseUnavailable: the server was not there, at any attempt.
+            PoolExhausted: no connection was free.
+        """
+        return self.breaker.call(lambda: retry.run(self._sessions, work, policy or RetryPolicy()), fallback)
+
+    async def run_async(
+        self,
+        work: Callable[[AsyncSession], Awaitable[T]],
+        policy: RetryPolicy | None = None,
+        fallback: Callable[[Exception], T] | None = None,
+    ) -> T:
+        """The same for tasks."""
+        sessions, how = self._async_sessions, policy or RetryPolicy()
+        return await self.breaker.call_async(lambda: retry.run_async(sessions, work, how), fallback)
+
     def test_connection(self) -> bool:
         """Whether a query comes back from the right database; false, never an error, where it does not.
 
@@ -120,7 +158,7 @@ class Database:
         """Figures of the application's connections in this process; before the first one, the limits and zeros."""
         open_pools = [pool for pool in (self._pools.get("threads"), self._async_pool) if pool is not None]
         if not open_pools:
-            return PoolStats(minimum=self.settings.db_pool_min, maximum=self.settings.pool_max)
+            return PoolStats(minimum=self.settings.pool_min, maximum=self.settings.pool_max)
         return sum((pool.stats() for pool in open_pools), PoolStats())
 
     def close_connections(self, timeout: float = SHUTDOWN_WAIT) -> None:
@@ -154,6 +192,8 @@ class Database:
         return {
             "poolclass": NullPool,
             "echo": self.settings.db_echo,
+            # Errors repeat statements, and a statement's parameters are somebody's data.
+            "hide_parameters": self.settings.app_env != "development",
             # Else it is looked up in the catalogue, and this schema does not have it.
             "use_native_hstore": False,
             # The pool below rolls back what comes back in a transaction; once is enough.
@@ -210,7 +250,7 @@ class Database:
         options = PoolOptions(
             name=f"the pool for {name}",
             parameters=self._limits(parameters),
-            minimum=0 if owner else settings.db_pool_min,
+            minimum=0 if owner else settings.pool_min,
             maximum=maximum,
             timeout=settings.db_pool_timeout,
             idle=settings.db_idle_timeout,

@@ -108,6 +108,7 @@ class Ledger:
         events: whom to tell.
         clock: monotonic seconds.
         failure: why the last connection could not be made; None since one could.
+        distrusted_at: when a connection broke last; the answers that others gave before prove nothing any more.
         connections: every connection that lives, so that a forked child can let go of them.
     """
 
@@ -117,6 +118,7 @@ class Ledger:
     events: Events = field(default_factory=Events)
     clock: Callable[[], float] = monotonic
     failure: Exception | None = None
+    distrusted_at: float = 0.0
     connections: weakref.WeakSet[BaseConnection[Any]] = field(default_factory=weakref.WeakSet)
 
     def __post_init__(self) -> None:

@@ -9,8 +9,9 @@ What is added to psycopg_pool 3.3, each for a reason that its source shows:
 - A caller does not wait out its time while the server refuses connections: the first refusal fails all who wait,
   unless connections that are out may still come back. psycopg_pool would try again after 1, 2, 4 … s, so that an
   outage goes on for as long again as it took; here the next caller's need is the next attempt.
-- A connection that answered within the last second is handed out unasked (as HikariCP's aliveBypassWindowMs does it).
-  An older one is asked with a deadline: `check_connection` would wait for a paused server without an end.
+- A connection that answered within the last second is handed out unasked (as HikariCP's aliveBypassWindowMs does it),
+  unless another one broke since. An older one is asked with a deadline: `check_connection` would wait for a paused
+  server without an end.
 - One dead connection found makes the pool drop all idle ones that are not younger: after a restart of the server they
   are dead too, and each would cost the next caller a wait.
 """
@@ -204,7 +205,7 @@ class Pool(_Account):
                 raise self.why_none(begun) from None
             except PoolClosed:
                 raise DatabaseUnavailable(f"{self.options.name} is closed: close_connections() was called.") from None
-            if monotonic() - connection.answered_at <= FRESH or connection.answers(self.time_to_answer(deadline)):
+            if connection.answered_within(FRESH) or connection.answers(self.time_to_answer(deadline)):
                 connection.hand_out()
                 return connection
             self._discard(connection)
@@ -276,7 +277,7 @@ class AsyncPool(_Account):
         await self.pool.close()
 
     async def _lives(self, connection: AsyncPooledConnection, deadline: float) -> bool:
-        if monotonic() - connection.answered_at <= FRESH:
+        if connection.answered_within(FRESH):
             return True
         try:
             return await connection.answers(self.time_to_answer(deadline))
