@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.db import retry, tenancy
+from app.db import locks, retry, tenancy
 from app.db.breaker import CircuitBreaker
 from app.db.connection import AsyncPooledConnection, PooledConnection, milliseconds
 from app.db.ledger import Events, Ledger, PoolStats
@@ -30,6 +30,7 @@ from app.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from sqlalchemy import Connection
 
@@ -134,6 +135,18 @@ class Database:
         """The same for tasks."""
         sessions, how = self._async_sessions, policy or RetryPolicy()
         return await self.breaker.call_async(lambda: retry.run_async(sessions, work, how), fallback)
+
+    def advisory_lock(self, name: str, wait: float = 0.0) -> AbstractContextManager[None]:
+        """Let one process at a time do what the name says: held for the block, past any pooler; see `app.db.locks`.
+
+        Raises:
+            LockTaken: another session held it for all of `wait` seconds.
+        """
+        return locks.advisory_lock(self._limits(self.settings.direct()), name, wait)
+
+    def advisory_lock_async(self, name: str, wait: float = 0.0) -> AbstractAsyncContextManager[None]:
+        """The same for tasks."""
+        return locks.advisory_lock_async(self._limits(self.settings.direct()), name, wait)
 
     def test_connection(self) -> bool:
         """Whether a query comes back from the right database; false, never an error, where it does not.

@@ -12,6 +12,7 @@ from app.settings import Settings
 from drydock import postgres, template
 from tests.app.conftest import HEAD, AppDatabase
 from tests.app.database import Onlooker
+from tests.app.pgbouncer import PgBouncer, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,14 @@ def shared(head: Environment) -> Iterator[AppDatabase]:
 def app_url(shared: AppDatabase) -> str:
     """The application role's URL."""
     return shared.app_url
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(shared: AppDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBouncer]:
+    """A transaction pooler in front of the server, with a certificate for db.example."""
+    folder = tmp_path_factory.mktemp("pgbouncer")
+    with running(folder, [shared.app_url, shared.owner_url]) as pgbouncer:
+        yield pgbouncer
 
 
 @pytest.fixture
