@@ -85,13 +85,13 @@ def test_the_application_gets_its_own_lines_of_dotenv(tmp_path: Path, monkeypatc
     assert application_variables(load(tmp_path)) == {"DB_POOL_MAX": "7"}
 
 
-def fetch(url: str) -> tuple[int, dict[str, Any]]:
-    """The status and document at a URL."""
+def fetch(url: str) -> tuple[int, str]:
+    """The HTTP status and the document's own at a URL."""
     try:
         with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - our own loopback address
-            return response.status, json.load(response)
+            return response.status, json.load(response)["status"]
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        return error.code, json.load(error)["status"]
 
 
 def test_serve_answers_until_interrupted(scratch: Checkout) -> None:
@@ -102,8 +102,8 @@ def test_serve_answers_until_interrupted(scratch: Checkout) -> None:
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert url, line
-        status, document = fetch(f"{url[0]}/readyz")
-        assert (status, document["status"]) == (200, "pass")
+        while fetch(f"{url[0]}/readyz") != (200, "pass"):  # a busy machine may miss the first deadline
+            continue
     finally:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
