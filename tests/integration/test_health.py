@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -17,13 +18,25 @@ import pytest
 
 from drydock import health, serve
 from drydock.environment import Environment
-from drydock.errors import DrydockError, NotReadyError, SettingsError
+from drydock.errors import DrydockError, NotReadyError, PortTakenError, SettingsError
 from drydock.settings import Project, application_variables, load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.checkout import Checkout
+
+
+REFUSING = """
+async def application(scope, receive, send):
+    await send({"type": "lifespan.startup.failed", "message": "no database today"})
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python looks for a project's modules is this test's business alone."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def with_project(checkout: Checkout, **keys: Any) -> Environment:
@@ -114,17 +127,20 @@ def test_serve_answers_until_interrupted(scratch: Checkout) -> None:
 def test_a_taken_port_is_a_sentence(scratch: Checkout) -> None:
     """Who has it, and what to type."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = str(holder.getsockname()[1])
-        error = scratch.run("serve", "--port", port, code=4).stderr
-    assert f"Port {port} is taken by" in error
-    assert "--port" in error
+        port = holder.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"Port {port} is taken by .*{os.getpid()}") as caught:
+            serve.run(scratch.environment, port, print)
+    assert "--port" in caught.value.hint
 
 
-def test_an_application_that_does_not_start_is_an_error(scratch: Checkout) -> None:
+def test_an_application_that_does_not_start_is_an_error(scratch: Checkout, caplog: pytest.LogCaptureFixture) -> None:
     """It says why itself; drydock says that it did not start."""
-    result = scratch.run("serve", code=5, DB_POOL_MIN="11", DB_POOL_MAX="10")
-    assert "DB_POOL_MIN" in result.stderr
-    assert "did not start" in result.stderr
+    told: list[str] = []
+    (scratch.root / "src" / "refusing.py").write_text(REFUSING)
+    with pytest.raises(NotReadyError, match="refusing:application did not start"):
+        serve.run(with_project(scratch, serve="refusing:application"), 0, told.append)
+    assert "no database today" in caplog.text
+    assert len(told) == 1
 
 
 def test_nothing_to_serve(scratch: Checkout) -> None:
