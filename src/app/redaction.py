@@ -21,6 +21,8 @@ _ENDING: Final = (
 # A key is secret by how it ends: `db_password`, `X-Api-Key`; `max_tokens` and `password_changed_at` are none.
 _KEY: Final = rf"[\w.-]*{_ENDING}"
 _QUOTED: Final = r"""'(?:\\.|''|[^'\\])*(?:'|\Z)|"(?:\\.|""|[^"\\])*(?:"|\Z)"""
+# SQL's own: a backslash is a character like any other.
+_LITERAL: Final = r"'(?:''|[^'])*(?:'|\Z)"
 # Behind the closing quote: a word, so that it was none.
 _GOES_ON: Final = r"(?:\w(?:\\.|[^\s\\])*)?"
 # Behind a closing quote after `key=`: in libpq's bare values quotes are characters like any other.
@@ -35,8 +37,9 @@ _QUERY: Final = re.compile(rf"(?<=[?&])({_KEY}=)[^&#\s\"'<>]+", re.IGNORECASE)
 _AUTHORIZATION: Final = re.compile(r"(\bauthorization\\*[\"']?\s*[:=]\s*\\*[\"']?)(?:\w+\s+)?[^\s\"']+", re.IGNORECASE)
 _PAIR: Final = re.compile(
     rf"(?<![\w.-])(?P<key>{_KEY})"
-    r"(?P<separator>(?P<quoted>\\*[\"'])?\s*(?:(?P<equals>=)|:(?!//))\s*|\s+(?='))"
-    rf"(?P<value>[bru]{{0,2}}(?:{_QUOTED}|{_ESCAPED})(?(quoted)|(?(equals){_TO_SPACE}|{_GOES_ON}))|{_BARE})",
+    r"(?P<separator>(?P<quoted>\\*[\"'])?\s*(?:(?P<equals>=)|:(?!//))\s*|(?P<sql>\s+)(?='))"
+    rf"(?P<value>(?(sql){_LITERAL}{_GOES_ON}|"
+    rf"(?:[bru]{{0,2}}(?:{_QUOTED}|{_ESCAPED})(?(quoted)|(?(equals){_TO_SPACE}|{_GOES_ON}))|{_BARE})))",
     re.IGNORECASE | re.DOTALL,
 )
 # What SQLAlchemy and Postgres quote of a statement's values: where it begins, within what, and what comes behind it.
