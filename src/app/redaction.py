@@ -21,8 +21,12 @@ _ENDING: Final = (
 # A key is secret by how it ends: `db_password`, `X-Api-Key`; `max_tokens` and `password_changed_at` are none.
 _KEY: Final = rf"[\w.-]*{_ENDING}"
 _QUOTED: Final = r"""'(?:\\.|''|[^'\\])*(?:'|\Z)|"(?:\\.|""|[^"\\])*(?:"|\Z)"""
-# A word, or a space that libpq would have escaped, right behind the quote: the value was no quoted one.
-_GOES_ON: Final = r"(?:(?:\w|\\\s)(?:\\.|[^\s\\])*)?"
+# SQL's own: a backslash is a character like any other.
+_LITERAL: Final = r"'(?:''|[^'])*(?:'|\Z)"
+# Behind the closing quote: a word, so that it was none.
+_GOES_ON: Final = r"(?:\w(?:\\.|[^\s\\])*)?"
+# Behind a closing quote after `key=`: in libpq's bare values quotes are characters like any other.
+_TO_SPACE: Final = r"(?:\\.|[^\s\\])*"
 # One or more backslashes before a quote: a document inside a string inside an exception's text.
 _ESCAPED: Final = r"""(?P<escape>\\+["']).*?(?:(?<!\\)(?P=escape)|\Z)"""
 _BARE: Final = r"(?:\\.|[^\s\\])+"
@@ -33,8 +37,9 @@ _QUERY: Final = re.compile(rf"(?<=[?&])({_KEY}=)[^&#\s\"'<>]+", re.IGNORECASE)
 _AUTHORIZATION: Final = re.compile(r"(\bauthorization\\*[\"']?\s*[:=]\s*\\*[\"']?)(?:\w+\s+)?[^\s\"']+", re.IGNORECASE)
 _PAIR: Final = re.compile(
     rf"(?<![\w.-])(?P<key>{_KEY})"
-    r"(?P<separator>\\*[\"']?\s*(?:=|:(?!//))\s*|\s+(?='))"
-    rf"(?P<prefix>[bru]{{0,2}}(?=\\*[\"']))?(?P<value>(?:{_QUOTED}){_GOES_ON}|{_ESCAPED}|{_BARE})",
+    r"(?P<separator>(?P<quoted>\\*[\"'])?\s*(?:(?P<equals>=)|:(?!//))\s*|(?P<sql>\s+)(?='))"
+    rf"(?P<value>(?(sql){_LITERAL}{_GOES_ON}|"
+    rf"(?:[bru]{{0,2}}(?:{_QUOTED}|{_ESCAPED})(?(quoted)|(?(equals){_TO_SPACE}|{_GOES_ON}))|{_BARE})))",
     re.IGNORECASE | re.DOTALL,
 )
 # What SQLAlchemy and Postgres quote of a statement's values: where it begins, within what, and what comes behind it.

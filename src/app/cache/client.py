@@ -1,8 +1,9 @@
 """The one way to make a Redis client: explicit timeouts and few retries.
 
 redis-py 8 retries ten times with timeouts of 5 s by default, so that a request waits about a minute for a Redis that
-is gone (computed from redis/_defaults.py of 8.1.0). A cache that is slower than what it caches is no help: here the
-defaults give up within seconds, and callers degrade.
+is gone (computed from redis/_defaults.py of 8.1.0). A cache that is slower than what it caches is no help: with the
+defaults here a caller of a silent Redis waits 2 s, and 4 s where it has no connection yet (measured on 8.1.0); one that
+refuses connections is known at once. Then callers degrade.
 """
 
 from __future__ import annotations

@@ -66,12 +66,12 @@ class DatabaseQuestion:
         try:
             facts, revisions = self._facts(begun + self.timeout)
         except psycopg.Error as error:
-            late = time.monotonic() - begun >= self.timeout
-            output = f"no answer within {self.timeout:g} s" if late else _reason(error)
+            took = time.monotonic() - begun
+            late = isinstance(error, psycopg.errors.ConnectionTimeout) or took >= self.timeout
+            output = f"no answer within {took:.1f} s" if late else _reason(error)
             return [Check(name=NAME, status=Status.FAIL, output=output, cause=str(error))]
-        took = round((time.monotonic() - begun) * 1000, 1)
         return [
-            Check(name=NAME, value=took, unit="ms"),
+            Check(name=NAME, value=round((time.monotonic() - begun) * 1000, 1), unit="ms"),
             self._migration(frozenset(revisions)),
             *self._extensions(facts["extensions"] or {}),
         ]

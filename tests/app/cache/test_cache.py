@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.cache import Cache, CacheTenantError, CacheValueError
 from app.cache.entries import Found
+from app.db.tenancy import current_tenant, tenant_context
 
 if TYPE_CHECKING:
     import redis
@@ -100,21 +101,20 @@ def test_a_failed_computation_stores_nothing(cache: Cache) -> None:
 
 def test_tenants_do_not_meet(client: redis.Redis, namespace: str) -> None:
     """The same key holds each tenant's own value; invalidating one's leaves the other's."""
-    tenants = [uuid4(), uuid4()]
-    now = tenants[:1]
-    cache = Cache(client, namespace, tenant=lambda: now[0])
+    cache, tenants = Cache(client, namespace, tenant=current_tenant), [uuid4(), uuid4()]
     for tenant in tenants:
-        now[0] = tenant
-        cache.get_or_set("a", Computation(str(tenant)), ttl=60, tags=["t"])
-    cache.invalidate("t")
-    assert cache.get("a") is None
-    now[0] = tenants[0]
-    assert cache.get("a") == str(tenants[0])
+        with tenant_context(tenant):
+            cache.get_or_set("a", Computation(str(tenant)), ttl=60, tags=["t"])
+    with tenant_context(tenants[1]):
+        cache.invalidate("t")
+        assert cache.get("a") is None
+    with tenant_context(tenants[0]):
+        assert cache.get("a") == str(tenants[0])
 
 
 def test_no_tenant_is_an_error(client: redis.Redis, namespace: str) -> None:
     """A value that belongs to somebody is never kept for everybody."""
-    cache = Cache(client, namespace, tenant=lambda: None)
+    cache = Cache(client, namespace, tenant=current_tenant)
     for use in (cache.get, cache.delete, cache.invalidate, lambda key: cache.get_or_set(key, int, ttl=1)):
         with pytest.raises(CacheTenantError, match="tenant_context"):
             use("a")

@@ -8,7 +8,6 @@ import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import uuid4
 
 import psutil
 import pytest
@@ -19,19 +18,15 @@ from app.db.database import Database
 from app.health.asgi import HealthApplication
 from app.health.health import Health
 from app.settings import Settings
-from drydock import postgres, template
 from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from drydock.environment import Environment
     from tests.checkout import Checkout
 
 DEADLINE = 0.5
-HEAD = "app_head"
-"""The template of `tests/app/conftest.py`."""
 
 
 @dataclass(frozen=True)
@@ -106,24 +101,13 @@ def serve() -> Iterator[Callable[..., Service]]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(scratch: Checkout) -> str:
-    """A running Redis."""
-    return scratch.environment.redis_url()
-
-
-@pytest.fixture(scope="session")
-def steady_database(head: Environment, redis_url: str) -> Iterator[Database]:
-    """A database at head for tests that leave it as it is, and a Redis."""
-    name = f"health_{uuid4().hex[:12]}"
-    with postgres.administer(head) as connection:
-        template.clone(head, connection, HEAD, name)
-    database = Database(
-        Settings(app_env="development", database_url=head.database_url(head.app, name), redis_url=redis_url)
-    )
+def steady_database(scratch: Checkout) -> Iterator[Database]:
+    """A database at head and a Redis for tests that leave them as they are, on servers that may be frozen."""
+    variables = scratch.environment.variables()
+    urls = {"database_url": variables["DATABASE_URL"], "redis_url": variables["REDIS_URL"]}
+    database = Database(Settings(app_env="development", **urls))
     yield database
     database.close_connections(0)
-    with postgres.administer(head) as connection:
-        template.drop(connection, name)
 
 
 @pytest.fixture(scope="session")
