@@ -11,7 +11,7 @@ from app.db import CircuitBreaker, Database, Events
 from app.settings import Settings
 from drydock import postgres, template
 from tests.app.conftest import HEAD, AppDatabase
-from tests.app.database import Onlooker
+from tests.app.database import Onlooker, eventually
 from tests.app.pgbouncer import PgBouncer, running
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def app_url(shared: AppDatabase) -> str:
     return shared.app_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pgbouncer(shared: AppDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBouncer]:
     """A transaction pooler in front of the server, with a certificate for db.example."""
     folder = tmp_path_factory.mktemp("pgbouncer")
     with running(folder, [shared.app_url, shared.owner_url]) as pgbouncer:
         yield pgbouncer
+    with closing(Onlooker(shared.superuser_url)) as watching:
+        eventually(lambda: watching.sessions() == [], "the pooler's sessions are gone")
 
 
 @pytest.fixture

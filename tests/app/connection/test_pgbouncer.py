@@ -89,6 +89,18 @@ def test_tenants_stay_apart_in_threads(pooled: Database, tenants: list[UUID], on
     assert len(onlooker.sessions()) <= 2
 
 
+def test_no_tenant_is_left_on_a_session(
+    pooled: Database, tenants: list[UUID], pgbouncer: PgBouncer, app_url: str
+) -> None:
+    """A client that knows nothing of tenants gets the very session that a tenant had, and nothing with it."""
+    for tenant in tenants:
+        with tenant_context(tenant), pooled.engine.begin() as connection:
+            had = connection.scalar(text("SELECT pg_backend_pid()"))
+        with psycopg.connect(pgbouncer.url(app_url), prepare_threshold=None) as stranger:
+            found = stranger.execute("SELECT pg_backend_pid(), (SELECT count(*) FROM organizations)").fetchone()
+        assert found == (had, 0)
+
+
 def test_tenants_stay_apart_in_tasks(pooled: Database, tenants: list[UUID]) -> None:
     """The same with tasks that share one loop and switch at every query."""
     leaks: list[object] = []
