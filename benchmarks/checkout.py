@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 40
 TIMES = 200
-"""Checkouts in one round: long enough that a tick of the clock is nothing, short enough that the sides are neighbours."""
+"""Checkouts in one round: many enough for the clock, few enough that the sides stay neighbours in time."""
 SIZE = 4
 ONE = text("SELECT 1")
 SET_TENANT = "SELECT set_config('app.tenant_id', %s, true)"
@@ -45,7 +45,7 @@ def measure(rounds: int = ROUNDS) -> list[Row]:
         sides = (_engine(database), _session(database), _bare(floor), _connect(url))
         interleave(3, *sides)
         engine, session, bare, connect = interleave(rounds, *sides)
-    what = f"{TIMES} × checkout, tenant, `SELECT 1`, return"
+    what = f"{TIMES} times checkout, tenant, `SELECT 1`, return"
     return [
         Row(f"{what}: `engine.begin()`", AGAINST, engine, bare, Limit(1.5)),
         Row(f"{what}: `database.session()`", AGAINST, session, bare),

@@ -82,7 +82,7 @@ class Events:
     leak: Callable[[str], None] | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Lease:
     """One connection in one caller's hands."""
 
@@ -125,7 +125,9 @@ class Ledger:
         """Open the books."""
         self.threshold = max(1, min(int(self.warn_at * self.maximum), self.maximum - 1))
         self._leases: set[Lease] = set()
-        self._changed = threading.Condition()
+        # Entered by itself, for a condition's own `with` is a Python function and this is on every checkout's way.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._warned = False
         self._next_look = 0.0
 
@@ -137,7 +139,7 @@ class Ledger:
     def begin(self) -> Lease:
         """Write down that the caller has a connection now."""
         lease = Lease(self.clock(), *_caller())
-        with self._changed:
+        with self._lock:
             self._leases.add(lease)
             warn = len(self._leases) >= self.threshold and not self._warned
             self._warned |= warn
@@ -149,7 +151,7 @@ class Ledger:
 
     def end(self, lease: Lease) -> None:
         """Write down that the connection came back."""
-        with self._changed:
+        with self._lock:
             self._leases.discard(lease)
             if len(self._leases) <= self.threshold // 2:
                 self._warned = False
@@ -186,7 +188,7 @@ class Ledger:
                     self.events.leak(lease.where)
 
     def _copy(self) -> list[Lease]:
-        with self._changed:
+        with self._lock:
             return list(self._leases)
 
     def _warn(self) -> None:
