@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,11 @@ from tests.checkout import Checkout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# A shell starts background jobs with SIGINT ignored, and every child would inherit that; Ctrl-C is under test here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ["pytester", "drydock.testing"]
 
 ENGINES = ("docker", "embedded")
 
@@ -83,11 +89,17 @@ def checkout(engine_name: str, make_checkout: Callable[..., Checkout]) -> Checko
 
 
 @pytest.fixture(scope="session")
-def scratch(usable_engines: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A running checkout whose databases tests may create and drop at will, on whichever engine is quicker."""
+def any_engine(usable_engines: dict[str, str]) -> str:
+    """Whichever engine is quicker."""
     name = next((name for name in ("embedded", "docker") if not usable_engines[name]), "embedded")
     require(name, usable_engines)
-    checkout = Checkout(tmp_path_factory.mktemp("scratch") / "shop", ENGINE=name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def scratch(any_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A running checkout whose databases tests may create and drop at will, on whichever engine is quicker."""
+    checkout = Checkout(tmp_path_factory.mktemp("scratch") / "shop", ENGINE=any_engine)
     checkout.run("up")
     yield checkout
     checkout.remove()

@@ -59,6 +59,11 @@ class Checkout:
         """What the application connects as: rows only."""
         return Role(self.settings.app_user, self.settings.app_password)
 
+    @property
+    def backup(self) -> Role:
+        """Reads everything, whatever row-level security says, and writes nothing: what dumps are made as."""
+        return Role(self.settings.backup_user, self.settings.backup_password)
+
     def database_url(self, role: Role, database: str = "", *, password: bool = True) -> str:
         """A libpq URL for `role`; without the password where people will read it."""
         secret = f":{quote(role.password, safe='')}" if password else ""
@@ -70,3 +75,11 @@ class Checkout:
         """The Redis URL; without the password where people will read it."""
         secret = f":{quote(self.settings.redis_password, safe='')}@" if password else ""
         return f"redis://{secret}{HOST}:{self.state.redis_port}/0"
+
+    def variables(self) -> dict[str, str]:
+        """What a shell or an application is told of this environment: its URLs by variable, passwords included."""
+        return {
+            "DATABASE_URL": self.database_url(self.app),
+            "DATABASE_OWNER_URL": self.database_url(self.owner),
+            "REDIS_URL": self.redis_url(),
+        }

@@ -59,6 +59,7 @@ def _from_environment(settings: Settings, name: str) -> bool:
         "POSTGRES_PASSWORD": "postgres_password",
         "POSTGRES_OWNER_PASSWORD": "owner_password",
         "POSTGRES_APP_PASSWORD": "app_password",
+        "POSTGRES_BACKUP_PASSWORD": "backup_password",
         "REDIS_PASSWORD": "redis_password",
     }[name]
     return bool(getattr(settings, attribute))

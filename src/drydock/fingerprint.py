@@ -34,6 +34,7 @@ def compute(environment: Environment, size: str) -> str:
         settings.database,
         settings.owner,
         settings.app_user,
+        settings.backup_user,
         repr(settings.project),
     ]
     for fact in (*facts, *(f"{name} {_version(name)}" for name in LIBRARIES)):

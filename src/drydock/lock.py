@@ -21,7 +21,8 @@ FIRST_POLL, LAST_POLL = 0.05, 0.5
 def locked(folder: Path, task: str, *, timeout: float, report: Callable[[str], None]) -> Iterator[None]:
     """Hold the checkout's lock while the body runs.
 
-    The lock is flock(2) on an open file: it ends with its holder, also by SIGKILL, so it is never stale.
+    The lock is flock(2) on an open file: it ends with its holder, also by SIGKILL, so it is never stale. A child
+    that is given the open file (`close_fds=False`) holds it too: what a killed task left at work keeps others out.
 
     Args:
         folder: the checkout's .drydock.
@@ -34,6 +35,7 @@ def locked(folder: Path, task: str, *, timeout: float, report: Callable[[str], N
     """
     with (folder / "lock").open("a+", encoding="utf-8") as handle:
         _acquire(handle.fileno(), folder, timeout, report)
+        os.set_inheritable(handle.fileno(), True)  # noqa: FBT003 - the function takes it by position only
         handle.truncate(0)
         handle.write(f"invoke {task}, process {os.getpid()}")
         handle.flush()

@@ -114,6 +114,9 @@ def bootstrap(environment: Environment) -> None:
         environment.record(system_identifier=system_identifier(connection))
         for role in (environment.owner, environment.app):
             _ensure_role(connection, role)
+        # Row-level security binds a dump too: as the owner it fails, as any other role it is silently short.
+        _ensure_role(connection, environment.backup, "BYPASSRLS")
+        connection.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(environment.backup.name)))
         # One connection limit of a template, one of a database being swapped: both are ours alone to create.
         if not exists(connection, environment.settings.database):
             create_database(environment, connection, environment.settings.database)
@@ -136,18 +139,24 @@ def equip(environment: Environment, database: str) -> None:
 
     Extensions are the superuser's to create: vector is not marked trusted (its control file).
     """
-    owner, app = sql.Identifier(environment.owner.name), sql.Identifier(environment.app.name)
+    names = {
+        "owner": sql.Identifier(environment.owner.name),
+        "app": sql.Identifier(environment.app.name),
+        "backup": sql.Identifier(environment.backup.name),
+        "database": sql.Identifier(database),
+    }
     with administer(environment, database) as connection, connection.transaction():
         for extension in environment.settings.project.extensions:
             connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
         for statement in _RIGHTS:
-            connection.execute(sql.SQL(statement).format(owner=owner, app=app, database=sql.Identifier(database)))
+            connection.execute(sql.SQL(statement).format(**names))
 
 
 # What survives with the data (a clone or a dump takes it along) is recorded in the database, not in .drydock.
 _RIGHTS = (
     "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
     "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {app}",
+    "GRANT CONNECT ON DATABASE {database} TO {backup}",
     "ALTER SCHEMA public OWNER TO {owner}",
     "GRANT USAGE ON SCHEMA public TO {app}",
     "CREATE SCHEMA IF NOT EXISTS drydock AUTHORIZATION {owner}",
@@ -181,13 +190,13 @@ def facts(connection: Connection, names: Iterable[str] = ()) -> dict[str, str]:
     return {str(name): str(value) for name, value in rows}
 
 
-def _ensure_role(connection: Connection, role: Role) -> None:
+def _ensure_role(connection: Connection, role: Role, row_security: str = "NOBYPASSRLS") -> None:
     known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role.name,)).rowcount > 0
     verb = sql.SQL("ALTER ROLE" if known else "CREATE ROLE")
     # A verifier, computed here: the password itself never stands in a statement or in the server's log.
     verifier = connection.pgconn.encrypt_password(role.password.encode(), role.name.encode(), b"scram-sha-256").decode()
     connection.execute(
-        sql.SQL("{} {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}").format(
-            verb, sql.Identifier(role.name), sql.Literal(verifier)
+        sql.SQL("{} {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION {} PASSWORD {}").format(
+            verb, sql.Identifier(role.name), sql.SQL(row_security), sql.Literal(verifier)
         )
     )

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MARKERS = ("tasks.py", ".drydock")
-SECRETS = ("POSTGRES_PASSWORD", "POSTGRES_OWNER_PASSWORD", "POSTGRES_APP_PASSWORD", "REDIS_PASSWORD")
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "POSTGRES_OWNER_PASSWORD",
+    "POSTGRES_APP_PASSWORD",
+    "POSTGRES_BACKUP_PASSWORD",
+    "REDIS_PASSWORD",
+)
 
 
 def _choice(*allowed: str) -> tuple[str, Callable[[str], str]]:
@@ -91,6 +97,8 @@ class Project:
         fingerprint: globs of further files that make a template database out of date.
         extensions: extensions that must exist in the application's database.
         version_table: Alembic's version table.
+        health: `module:function` that returns an application/health+json document; may be empty.
+        serve: `module:attribute` of the ASGI application that `invoke serve` runs; may be empty.
     """
 
     name: str = ""
@@ -100,14 +108,20 @@ class Project:
     fingerprint: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ("vector",)
     version_table: str = "alembic_version"
+    health: str = ""
+    serve: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings of one checkout. Sizes are as the servers take them, durations are seconds."""
+    """All settings of one checkout. Sizes are as the servers take them, durations are seconds.
+
+    `throwaway` is for the server that tests share (drydock.testing): beside the checkout's own, and not durable.
+    """
 
     root: Path
     project: Project = Project()
+    throwaway: bool = False
     app_env: str = _variable("APP_ENV", "development", _choice("development", "test", "staging", "production"))
     engine: str = _variable("ENGINE", "auto", _choice("auto", "docker", "embedded"))
     postgres_port: int | None = _variable("POSTGRES_PORT", None, _PORT)
@@ -119,9 +133,11 @@ class Settings:
     database: str = _variable("POSTGRES_DB", "app", _NAME)
     owner: str = _variable("POSTGRES_OWNER", "app_owner", _NAME)
     app_user: str = _variable("POSTGRES_APP_USER", "app", _NAME)
+    backup_user: str = _variable("POSTGRES_BACKUP_USER", "app_backup", _NAME)
     postgres_password: str = _variable("POSTGRES_PASSWORD", "", _SECRET, secret=True)
     owner_password: str = _variable("POSTGRES_OWNER_PASSWORD", "", _SECRET, secret=True)
     app_password: str = _variable("POSTGRES_APP_PASSWORD", "", _SECRET, secret=True)
+    backup_password: str = _variable("POSTGRES_BACKUP_PASSWORD", "", _SECRET, secret=True)
     redis_password: str = _variable("REDIS_PASSWORD", "", _SECRET, secret=True)
     postgres_memory: str = _variable("POSTGRES_MEMORY", "2g", _SIZE)
     postgres_shm: str = _variable("POSTGRES_SHM", "1g", _SIZE)
@@ -139,8 +155,9 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Where drydock keeps what belongs to this checkout."""
-        return self.root / ".drydock"
+        """Where drydock keeps what belongs to this checkout, or to its throwaway server on that engine."""
+        home = self.root / ".drydock"
+        return home / f"test-{self.engine}" if self.throwaway else home
 
     @property
     def production(self) -> bool:
@@ -180,6 +197,15 @@ def read_dotenv(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"Cannot read {path}: {error}.", hint=f"Check its owner and mode: ls -l {path}") from error
     return {name: value for name, value in values.items() if value is not None}
+
+
+def application_variables(settings: Settings) -> dict[str, str]:
+    """The lines of .env that are the application's own: none of drydock's, none that the process environment has."""
+    return {
+        name: value
+        for name, value in read_dotenv(settings.dotenv).items()
+        if name not in variables() and name not in os.environ
+    }
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -237,8 +263,11 @@ def _conflicts(settings: Settings) -> list[str]:
     problems = []
     if settings.postgres_port and settings.postgres_port == settings.redis_port:
         problems.append(f"POSTGRES_PORT and REDIS_PORT are both {settings.postgres_port}")
-    if len({settings.owner, settings.app_user, "postgres"}) < 3:  # noqa: PLR2004 - three roles
-        problems.append("POSTGRES_OWNER, POSTGRES_APP_USER and the superuser postgres must be three different roles")
+    if len({settings.owner, settings.app_user, settings.backup_user, "postgres"}) < 4:  # noqa: PLR2004 - four roles
+        problems.append(
+            "POSTGRES_OWNER, POSTGRES_APP_USER, POSTGRES_BACKUP_USER and the superuser postgres must be four different"
+            " roles"
+        )
     if settings.database in {"postgres", "template0", "template1"}:
         problems.append(f"POSTGRES_DB: {settings.database!r} is one of the server's own databases")
     return problems

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Report = Callable[[str], None]
 
 KEPT_TEMPLATES = 3  # as many branches as one switches between
+KEPT_FOR_TESTS = 12  # there each branch has one for the schema and one for each size of seeds
 # Names beside the application's database; settings.py leaves room for the longest of them.
 BUILDING, COMING, PREVIOUS, LEAVING = "__building", "__coming", "__previous", "__leaving"
 
@@ -38,26 +39,27 @@ def prefix(environment: Environment) -> str:
     return f"{environment.settings.database}__t_"
 
 
-def _ensure(
+def ensure(
     environment: Environment,
     connection: postgres.Connection,
     size: str,
     *,
-    rebuild: bool,
+    rebuild: bool = False,
     report: Report,
-    progress: seed.Progress | None,
+    progress: seed.Progress | None = None,
 ) -> tuple[str, bool]:
     """The template for the current migrations and seeds: its name, and whether it had to be built.
 
-    A template is complete only once it is marked as one (IS_TEMPLATE, set last): a killed build is dropped and redone.
+    Without a `size` it is migrated and not seeded. A template is complete only once it is marked as one (IS_TEMPLATE,
+    set last): a killed build is dropped and redone.
 
     Raises:
         DrydockError: where a migration or a seed fails; nothing is left of the template then.
     """
     name = prefix(environment) + fingerprint.compute(environment, size)
-    complete = _is_template(connection, name)
+    complete = is_template(connection, name)
     if complete and not rebuild:
-        _touch(connection, name)
+        touch(connection, name)
         return name, False
     reason = "rebuild asked for" if complete else "nothing fits the current migrations and seeds"
     report(f"building template {name}: {reason}")
@@ -65,7 +67,10 @@ def _ensure(
     drop(connection, building)
     postgres.create_database(environment, connection, building)
     migrate.upgrade(environment, database=building)
-    seed.run(environment, size=size, database=building, progress=progress)
+    if size:
+        seed.run(environment, size=size, database=building, progress=progress)
+    if environment.settings.throwaway:
+        _settle(environment, building)
     _finish(connection, building, name)
     _prune(environment, connection, keep=name)
     return name, True
@@ -85,7 +90,7 @@ def reset(
     live, coming = environment.settings.database, environment.settings.database + COMING
     with postgres.administer(environment) as connection:
         heal(environment, connection)
-        template, built = _ensure(environment, connection, size, rebuild=rebuild, report=report, progress=progress)
+        template, built = ensure(environment, connection, size, rebuild=rebuild, report=report, progress=progress)
         ready = time.monotonic()
         # FILE_COPY: for a seeded database five to twelve times faster than PostgreSQL 15 to 17's default, WAL_LOG.
         clone(environment, connection, template, coming)
@@ -160,18 +165,19 @@ def clone(environment: Environment, connection: postgres.Connection, template: s
         ).format(sql.Identifier(name), sql.Identifier(template), sql.Identifier(environment.owner.name))
     )
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
-    connection.execute(
-        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
-            sql.Identifier(name), sql.Identifier(environment.app.name)
+    for rights, role in (("CONNECT, TEMPORARY", environment.app), ("CONNECT", environment.backup)):
+        connection.execute(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
+                sql.SQL(rights), sql.Identifier(name), sql.Identifier(role.name)
+            )
         )
-    )
 
 
 def drop(connection: postgres.Connection, name: str) -> None:
     """Drop a database of ours with whoever is connected to it; nothing happens where it does not exist."""
     if not postgres.exists(connection, name):
         return
-    if _is_template(connection, name):
+    if is_template(connection, name):
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -188,12 +194,18 @@ def _drop_behind(connection: postgres.Connection, name: str) -> None:
     connection.close()
 
 
+def _settle(environment: Environment, building: str) -> None:
+    """Do once what each clone would have to do for itself: no autovacuum runs where tests do."""
+    with postgres.administer(environment, building) as connection:
+        connection.execute("VACUUM (ANALYZE)")
+
+
 def _finish(connection: postgres.Connection, building: str, name: str) -> None:
     """Close the finished database, name it and mark it; the mark is what makes it a template."""
     drop(connection, name)
     _evict(connection, building)
     _rename(connection, building, name)
-    _touch(connection, name)
+    touch(connection, name)
     connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(sql.Identifier(name)))
 
 
@@ -204,11 +216,12 @@ def _prune(environment: Environment, connection: postgres.Connection, keep: str)
         " ORDER BY datistemplate DESC, shobj_description(oid, 'pg_database') DESC NULLS LAST",
         (prefix(environment), keep),
     ).fetchall()
-    for (name,) in rows[KEPT_TEMPLATES - 1 :]:
+    kept = KEPT_FOR_TESTS if environment.settings.throwaway else KEPT_TEMPLATES
+    for (name,) in rows[kept - 1 :]:
         drop(connection, str(name))
 
 
-def _touch(connection: postgres.Connection, name: str) -> None:
+def touch(connection: postgres.Connection, name: str) -> None:
     """Record when a template was last used, in its comment: the server keeps no such time."""
     used = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
     connection.execute(
@@ -218,7 +231,8 @@ def _touch(connection: postgres.Connection, name: str) -> None:
     )
 
 
-def _is_template(connection: postgres.Connection, name: str) -> bool:
+def is_template(connection: postgres.Connection, name: str) -> bool:
+    """True where the database is a finished template."""
     return connection.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", (name,)).rowcount > 0
 
 

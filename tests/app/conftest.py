@@ -1,22 +1,15 @@
-"""A database at head for every test of the application's data layer, on a real server."""
+"""A database at head for every test of the application's data layer, as drydock.testing hands them out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 
-from drydock import migrate, postgres, template
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from drydock.environment import Environment
-    from tests.checkout import Checkout
-
-HEAD = "app_head"
+    from drydock.testing import Database
 
 
 @dataclass(frozen=True)
@@ -27,25 +20,16 @@ class AppDatabase:
     superuser_url: str
     owner_url: str
     app_url: str
+    backup_url: str
 
 
 @pytest.fixture(scope="session")
-def head(scratch: Checkout) -> Environment:
-    """The scratch server with a migrated, empty database to clone."""
-    environment = scratch.environment
-    with postgres.administer(environment) as connection:
-        template.drop(connection, HEAD)
-        postgres.create_database(environment, connection, HEAD)
-        migrate.upgrade(environment, database=HEAD)
-    return environment
+def head(any_engine: str, postgres_server: Environment) -> Environment:  # noqa: ARG001 - it skips where there is none
+    """The throwaway server that the tests' databases are on."""
+    return postgres_server
 
 
 @pytest.fixture
-def app_database(head: Environment) -> Iterator[AppDatabase]:
-    """A migrated database without rows; dropped after the test."""
-    name = f"app_{uuid4().hex[:12]}"
-    with postgres.administer(head) as connection:
-        template.clone(head, connection, HEAD, name)
-    yield AppDatabase(name, *(head.database_url(role, name) for role in (head.superuser, head.owner, head.app)))
-    with postgres.administer(head) as connection:
-        template.drop(connection, name)
+def app_database(head: Environment, postgres: Database) -> AppDatabase:  # noqa: ARG001
+    """A migrated database without rows."""
+    return AppDatabase(postgres.name, postgres.superuser_url, postgres.owner_url, postgres.app_url, postgres.backup_url)

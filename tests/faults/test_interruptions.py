@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from drydock.errors import DrydockError, NotReadyError
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.checkout import Checkout
 
@@ -57,6 +60,41 @@ def test_up_interrupted_says_how_to_go_on(checkout: Checkout) -> None:
     assert "Traceback" not in told
     checkout.run("up")
     assert checkout.json("status")["status"] == "pass"
+
+
+DOCKER = """#!/bin/sh
+# The real docker, which begins to create containers only when told to.
+case "$*" in *" up "*) echo creating > {gate}/asked; read -r go < {gate}/go ;; esac
+exec {docker} "$@"
+"""
+
+
+def test_what_a_killed_up_left_at_work_is_waited_for(
+    docker_engine: str, make_checkout: Callable[..., Checkout], tmp_path: Path
+) -> None:
+    """`docker compose` outlives the SIGKILL of its task; the next up does not create the same containers beside it."""
+    docker, gate = shutil.which("docker"), tmp_path / "bin"
+    gate.mkdir()
+    for name in ("asked", "go"):
+        os.mkfifo(gate / name)
+    (gate / "docker").write_text(DOCKER.format(gate=gate, docker=docker))
+    (gate / "docker").chmod(0o755)
+    checkout = make_checkout(ENGINE=docker_engine)
+    killed = checkout.start("up", PATH=f"{gate}:{os.environ['PATH']}")
+    assert (gate / "asked").read_text() == "creating\n"
+    killed.kill()
+    killed.wait()
+    rerun = checkout.start("up")
+    assert rerun.stderr is not None
+    said = ""
+    while "waiting for" not in said:
+        said += rerun.stderr.readline()
+    (gate / "go").write_text("go\n")
+    out, err = rerun.communicate(timeout=120)
+    killed.communicate()
+    assert f"waiting for invoke up, process {killed.pid}" in said
+    assert rerun.returncode == 0, out + err
+    assert checkout.query(COUNT) == [(1194,)]
 
 
 def test_two_ups_at_once_both_succeed(checkout: Checkout) -> None:

@@ -25,7 +25,7 @@ import pytest
 
 from drydock import ports, redis_client
 from drydock.checkout import SUPERUSER, Role
-from drydock.engine import POSTGRES, REDIS, SERVICES, cluster, processes
+from drydock.engine import POSTGRES, REDIS, SERVICES, cluster, process_table, processes
 from drydock.engine.configuration import compose_folder
 from drydock.engine.embedded import EmbeddedEngine
 from drydock.environment import Environment
@@ -44,6 +44,7 @@ SECRETS: dict[str, Any] = {
     "postgres_password": "superuser-secret-1",
     "owner_password": "owner-secret-22",
     "app_password": "app-secret-333",
+    "backup_password": "backup-secret-55555",
     "redis_password": "redis-secret-4444",
 }
 AWKWARD = 'it\'s a "dry" $dock; ü'
@@ -171,7 +172,7 @@ def make(root: Path) -> Checkout:
 def end(checkout: Checkout) -> None:
     """Give the environment up, and see that nothing of it is left running."""
     checkout.engine.destroy()
-    assert processes.inside(checkout.engine.folder) == []
+    assert process_table.inside(checkout.engine.folder) == []
 
 
 @pytest.fixture
@@ -280,7 +281,7 @@ def test_second_start_changes_nothing(running: Checkout) -> None:
 def test_passwords_stay_out_of_sight(running: Checkout) -> None:
     """No password is in any process's arguments, in a log, or readable by others."""
     running.engine.run("psql", ["-c", "SELECT 1", "postgres"], stdout=subprocess.DEVNULL).communicate()
-    ours = set(processes.inside(running.engine.folder))
+    ours = set(process_table.inside(running.engine.folder))
     # process_iter passes over those that end meanwhile: backends come and go.
     seen = "\n".join(" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]) if p.pid in ours)
     for log in (running.engine.folder / "logs").iterdir():
@@ -481,7 +482,7 @@ def test_stop_that_takes_too_long(started: Checkout, monkeypatch: pytest.MonkeyP
 
 def freeze(checkout: Checkout) -> None:
     """Stop every process of Postgres where it stands, as pausing a container does."""
-    for pid in processes.inside(checkout.volume):
+    for pid in process_table.inside(checkout.volume):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
 
@@ -553,7 +554,7 @@ def test_killed_postmaster(started: Checkout) -> None:
         until(lambda: started.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO%'"))
         os.kill(started.pid(), signal.SIGKILL)
         until(lambda: started.status() == "exited")
-        assert processes.inside(started.volume), "the spinning backend is an orphan now"
+        assert process_table.inside(started.volume), "the spinning backend is an orphan now"
 
         started.start()
         thread.join()
@@ -615,8 +616,8 @@ def test_initdb_killed(checkout: Checkout) -> None:
 
     def kill() -> None:
         until(lambda: list(volumes.glob(".init-*/data/base/1")) if volumes.exists() else [])
-        for pid in processes.inside(volumes):
-            seen = processes.look(pid)
+        for pid in process_table.inside(volumes):
+            seen = process_table.look(pid)
             if seen and seen.name in {"initdb", "postgres"}:
                 os.kill(pid, signal.SIGKILL)
 

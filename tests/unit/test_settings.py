@@ -76,10 +76,17 @@ def test_every_wrong_variable_is_named_at_once(tmp_path: Path) -> None:
     [
         {"POSTGRES_PORT": "7000", "REDIS_PORT": "7000"},
         {"POSTGRES_OWNER": "same", "POSTGRES_APP_USER": "same"},
+        {"POSTGRES_BACKUP_USER": "app"},
         {"POSTGRES_OWNER": "postgres"},
         {"POSTGRES_DB": "template1"},
     ],
-    ids=["one port twice", "one role twice", "superuser as owner", "a database of the server"],
+    ids=[
+        "one port twice",
+        "one role twice",
+        "backups as the application",
+        "superuser as owner",
+        "a database of the server",
+    ],
 )
 def test_values_that_cannot_be_had_together(tmp_path: Path, environ: dict[str, str]) -> None:
     """Each value is allowed, the combination is refused."""

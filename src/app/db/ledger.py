@@ -123,7 +123,8 @@ class Ledger:
 
     def __post_init__(self) -> None:
         """Open the books."""
-        self.threshold = max(1, min(int(self.warn_at * self.maximum), self.maximum - 1))
+        # A pool of two, such as the owner's, would otherwise warn of every single use.
+        self.threshold = max(2, min(int(self.warn_at * self.maximum), self.maximum - 1))
         self._leases: set[Lease] = set()
         # Entered by itself, for a condition's own `with` is a Python function and this is on every checkout's way.
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -80,7 +80,7 @@ def tenant_context(tenant_id: UUID) -> Iterator[None]:
     outer = _scope.get()
     if outer.tenant_id not in {None, tenant_id}:
         raise TenantError(f"Work for {outer} is going on; leave its tenant_context before working for {tenant_id}.")
-    with _entered(replace(outer, tenant_id=tenant_id)):
+    with _entered(Scope(tenant_id, outer.reason)):
         yield
 
 
@@ -99,7 +99,7 @@ def system_access(reason: str) -> Iterator[None]:
     outer = _scope.get()
     if outer.reason not in {"", reason}:
         raise TenantError(f"System access is open for “{outer.reason}”; leave it before opening it for another reason.")
-    with _entered(replace(outer, reason=reason)):
+    with _entered(Scope(outer.tenant_id, reason)):
         yield
 
 

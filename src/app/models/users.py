@@ -28,7 +28,7 @@ class User(TenantMixin, Base):
 
     email: Mapped[str]
     external_id: Mapped[str | None]
-    password_hash: Mapped[str | None]
+    password_hash: Mapped[str | None] = mapped_column(info={"secret": True})
     name: Mapped[str]
     role: Mapped[str] = mapped_column(server_default=text("'user'"))
     last_login_at: Mapped[datetime | None]

@@ -10,14 +10,37 @@ from psycopg import Connection
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from app.seeds import businesses, conversations, messages, organizations, users
+from app.seeds import (
+    brand_kits,
+    businesses,
+    conversations,
+    forms,
+    knowledge,
+    messages,
+    organizations,
+    users,
+    workflows,
+)
 from app.seeds.load import load
 from app.seeds.plan import SIZES, organization_count
 
 __all__ = ["SIZES", "TABLES", "Progress", "seed"]
 
 Progress = Callable[[str, int, int], None]
-TABLES = (organizations.TABLE, users.TABLE, businesses.TABLE, conversations.TABLE, messages.TABLE)
+TABLES = (
+    organizations.TABLE,
+    users.TABLE,
+    businesses.TABLE,
+    conversations.TABLE,
+    messages.TABLE,
+    brand_kits.TABLE,
+    knowledge.BASES,
+    knowledge.CHUNKS,
+    forms.TABLE,
+    forms.SUBMISSIONS,
+    workflows.TABLE,
+    workflows.EVENTS,
+)
 """Parents before children."""
 
 

@@ -27,9 +27,9 @@ def choose(checkout: Checkout) -> tuple[str, str]:
         return recorded, checkout.state.engine_reason
     if wanted == "auto":
         return _first_working()
-    problem = _docker_problem() if wanted == "docker" else _embedded_problem()
-    if problem:
-        raise EngineError(problem, hint="Mend that, or set ENGINE=auto in .env.")
+    found = problem(wanted)
+    if found:
+        raise EngineError(found, hint="Mend that, or set ENGINE=auto in .env.")
     return wanted, f"ENGINE={wanted}"
 
 
@@ -46,7 +46,12 @@ def make(checkout: Checkout) -> Engine:
 
 def problems() -> dict[str, str]:
     """Why each engine could not be used, by name; empty for one that could."""
-    return {"docker": _docker_problem(), "embedded": _embedded_problem()}
+    return {engine: problem(engine) for engine in ("docker", "embedded")}
+
+
+def problem(engine: str) -> str:
+    """Why one engine could not be used; empty where it could."""
+    return _docker_problem() if engine == "docker" else _embedded_problem()
 
 
 def _first_working() -> tuple[str, str]:

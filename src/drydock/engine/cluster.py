@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from drydock.checkout import SUPERUSER
 from drydock.engine import MAJOR
-from drydock.engine.processes import clean_environment, end_all, inside, is_taken, read_pid, unprivileged, wait_ended
+from drydock.engine.process_table import inside, is_taken, wait_ended
+from drydock.engine.processes import clean_environment, end_all, read_pid, unprivileged
 from drydock.engine.wheels import postgres_home, program
 from drydock.errors import EngineError
 from drydock.files import sync_folder
@@ -144,7 +145,8 @@ def command(settings: Settings, data: Path, *options: str) -> list[str]:
 
 def _initdb(settings: Settings, data: Path, log: Path) -> None:
     password = settings.folder / "secrets" / "postgres_password"
-    arguments = [str(program("initdb")), f"--pgdata={data}", f"--pwfile={password}", *INITDB]
+    unsynced = ["--no-sync"] if settings.throwaway else []
+    arguments = [str(program("initdb")), f"--pgdata={data}", f"--pwfile={password}", *INITDB, *unsynced]
     _logged([*unprivileged(), *arguments], log, data.parent, {"LC_ALL": "C"}, "initialise the Postgres data directory")
 
 

@@ -73,7 +73,9 @@ def _installed() -> tuple[int, ...]:
 
 def _docker(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        # Not close_fds: compose survives the task that is killed, and goes on creating containers. With the checkout's
+        # lock in its hands, the next task waits until it has ended instead of creating the same ones.
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, close_fds=False)
     except FileNotFoundError:
         raise EngineError("The docker command is not on PATH.", hint=INSTALL) from None
 

@@ -18,6 +18,33 @@ if TYPE_CHECKING:
     from drydock.settings import Settings
 
 SERVER_FILES = ("postgres/postgresql.conf", "postgres/pg_hba.conf", "redis/redis.conf")
+# What the servers that tests share are told on top, by file: a crash loses all they have, and that is no loss.
+# Each database there lives for seconds: statistics come with its template, and a worker of autovacuum that looks into
+# a template holds its clones up. scram_iterations: the passwords are random, so that stretching them (2 ms for each
+# connection) protects nothing.
+THROWAWAY = {
+    "postgresql.conf": """
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+wal_level = minimal
+max_wal_senders = 0
+max_wal_size = 512MB
+wal_recycle = off
+wal_init_zero = off
+checkpoint_timeout = 1h
+log_checkpoints = off
+autovacuum = off
+scram_iterations = 1
+shared_buffers = 128MB
+max_connections = 400
+""",
+    "redis.conf": """
+appendonly no
+save ""
+databases 4096
+""",
+}
 
 
 def compose_folder(settings: Settings) -> Path:
@@ -43,7 +70,9 @@ def render(checkout: Checkout) -> Path:
     config.mkdir(mode=0o755, exist_ok=True)
     secrets.mkdir(mode=0o700, exist_ok=True)
     for name in SERVER_FILES:
-        _write(config / Path(name).name, (source / name).read_text(encoding="utf-8"), 0o644)
+        file = Path(name).name
+        more = THROWAWAY.get(file, "") if settings.throwaway else ""
+        _write(config / file, (source / name).read_text(encoding="utf-8") + more, 0o644)
     _copy_scripts(source / "postgres" / "initdb.d", config / "initdb.d")
     for name, text in _secrets(checkout, (config / "redis.conf").read_text(encoding="utf-8")).items():
         _write(secrets / name, text, 0o600)
@@ -70,7 +99,7 @@ def _secrets(checkout: Checkout, redis_configuration: str) -> dict[str, str]:
         # database name of its own, so the third field is a star.
         "pgpass": "".join(
             f"127.0.0.1:5432:*:{role.name}:{role.password}\n"
-            for role in (checkout.superuser, checkout.owner, checkout.app)
+            for role in (checkout.superuser, checkout.owner, checkout.app, checkout.backup)
         ),
         "redis_password": settings.redis_password,
         "redis.conf": f"{redis_configuration}\nrequirepass {settings.redis_password}\n{limits}",

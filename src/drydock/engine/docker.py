@@ -251,6 +251,8 @@ class DockerEngine:
         folder = configuration.compose_folder(self.checkout.settings)
         modern = version_tuple(self.version) >= START_INTERVAL
         files = [folder / "compose.yaml", *([folder / "start-interval.yaml"] if modern else [])]
+        if self.checkout.settings.throwaway:
+            files.append(folder / "throwaway.yaml")
         return compose.Compose(tuple(files), self._variables(health_interval="5s" if modern else "1s"))
 
     def _variables(self, health_interval: str) -> dict[str, str]:

@@ -1,19 +1,12 @@
-"""Server processes: launched to outlive the task, recognised by their data folder, and ended without guessing.
-
-A process is one of ours where it has a server's name *and* works in the server's data folder. A number in a file
-proves nothing: it outlives a kill -9 and a reboot, and is given to other programs. Linux is asked through /proc,
-because importing psutil takes longer (50 ms) than `invoke status` may spend; other systems through psutil.
-"""
+"""Server processes: launched to outlive the task, found again by their data folder, and ended without guessing."""
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drydock.engine.process_table import adopt, collect, exit_code, inside, look, wait_ended, works_in
 from drydock.errors import EngineError
 from drydock.files import write_atomic
 from drydock.settings import child_environment
@@ -28,27 +22,12 @@ from drydock.settings import child_environment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NAMES = frozenset({"postgres", "redis-server", "initdb", "unshare"})
 STOP_TIMEOUT = 60.0  # seconds for a shutdown checkpoint; the same as the containers' stop_grace_period
-EXIT_TIMEOUT = 1.0  # seconds that a process which has left its folder gets to end
 LOG_LIMIT = 10 << 20  # bytes
 # How to end processes whose server is gone, and how many seconds each way gets. SIGINT cancels what a Postgres
 # process is doing, whereupon it notices that its postmaster is dead; SIGQUIT ends it at once.
 INSISTENCE = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 AS_USER = "Run drydock as an ordinary user, or use the docker engine."
-
-# Servers started by this very process. One that ends stays a zombie until its Popen is polled, and a Popen that is
-# dropped while its process lives warns.
-_children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A look at one live process: its name, whether it is stopped by a signal, and the folder it works in."""
-
-    name: str
-    paused: bool
-    folder: str
 
 
 @dataclass(frozen=True)
@@ -98,38 +77,6 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in child_environment({}).items() if not name.startswith("PG")} | dict(extra)
 
 
-def look(pid: int) -> Seen | None:
-    """What process `pid` is; None where it has ended or belongs to somebody else."""
-    return _look_in_proc(pid) if sys.platform == "linux" else _look_with_psutil(pid)
-
-
-def is_taken(pid: int) -> bool:
-    """True where Postgres would take `pid` for a live postmaster: it asks like this, and uncollected zombies answer."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def inside(folder: Path) -> list[int]:
-    """Every server process that works in `folder` or below it."""
-    real = os.path.realpath(folder)
-    return [pid for pid in _pids() if _works_in(pid, real)]
-
-
-def wait_ended(pid: int, timeout: float) -> bool:
-    """Wait for a process to end; False where it still runs after `timeout` seconds."""
-    child = _children.get(pid)
-    if child is not None:
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(timeout)
-            del _children[pid]
-        return child.returncode is not None
-    # Not psutil's wait on Linux: it takes a zombie that a container's first process never collects for a live one.
-    return _wait_on_handle(pid, timeout) if sys.platform == "linux" else _wait_with_psutil(pid, timeout)
-
-
 def end_all(folder: Path) -> int:
     """End every server process that works in `folder`, ever less politely; returns how many there were.
 
@@ -176,7 +123,7 @@ class Server:
         launch = self.launched()
         folder = os.path.realpath(self._volumes / launch.volume if launch else volume)
         candidates = (launch.pid if launch else 0, read_pid(Path(folder) / self._pid_file))
-        return next((pid for pid in candidates if pid and _works_in(pid, folder)), None)
+        return next((pid for pid in candidates if pid and works_in(pid, folder)), None)
 
     def status(self, volume: Path) -> tuple[str, int | None, int | None]:
         """`running`, `paused`, `exited` or `absent`; the process, where there is one; the exit code, where known."""
@@ -187,7 +134,7 @@ class Server:
         launch = self.launched()
         if launch is None:
             return "absent", None, None
-        return "exited", None, _exit_code(launch.pid)
+        return "exited", None, exit_code(launch.pid)
 
     def launch(self, command: Sequence[str], volume: Path, *, started_with: str) -> None:
         """Start the server in its volume and write it down; returns at once.
@@ -209,7 +156,7 @@ class Server:
             )
         finally:
             os.close(output)
-        _children[process.pid] = process
+        adopt(process)
         launch = Launch(process.pid, volume.name, started_with)
         write_atomic(self._record, json.dumps(asdict(launch)) + "\n")
 
@@ -241,8 +188,8 @@ class Server:
     def forget(self) -> None:
         """Remove the note of the last launch, and collect its process where that was our own child."""
         launch = self.launched()
-        if launch and _exit_code(launch.pid) is not None:
-            del _children[launch.pid]
+        if launch:
+            collect(launch.pid)
         self._record.unlink(missing_ok=True)
 
 
@@ -261,101 +208,8 @@ def rotate(log: Path) -> None:
             log.replace(log.with_name(f"{log.name}.1"))
 
 
-def _exit_code(pid: int) -> int | None:
-    """The exit code of a server that is gone, where it was our own child; negative for the signal that ended it."""
-    child = _children.get(pid)
-    if child is not None:
-        # The kernel takes a dying process's folder away a moment before it has an exit code to hand out.
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(EXIT_TIMEOUT)
-    return child.returncode if child else None
-
-
-def _works_in(pid: int, folder: str) -> bool:
-    if sys.platform == "linux" and not _is_below(_folder_in_proc(pid), folder):
-        return False  # the one question that nearly every process answers with no
-    seen = look(pid)
-    return bool(seen and seen.name in NAMES and _is_below(seen.folder, folder))
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return f"{path}/".startswith(f"{folder}/")
-
-
 def _signal(pid: int, kind: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, kind)
         # A stopped process acts on a signal only once it goes on.
         os.kill(pid, signal.SIGCONT)
-
-
-def _pids() -> list[int]:
-    return _pids_in_proc() if sys.platform == "linux" else _pids_with_psutil()
-
-
-def _pids_in_proc() -> list[int]:
-    with os.scandir("/proc") as entries:
-        return [int(entry.name) for entry in entries if entry.name.isdigit()]
-
-
-def _pids_with_psutil() -> list[int]:
-    import psutil
-
-    return psutil.pids()
-
-
-def _folder_in_proc(pid: int) -> str:
-    """Where a process works; empty where it has ended, is a zombie or belongs to somebody else."""
-    try:
-        return os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115 - one of some hundred calls: no Path for each
-    except OSError:
-        return ""
-
-
-def _look_in_proc(pid: int) -> Seen | None:
-    """Name and state from /proc/PID/stat (proc(5): the name is in the outermost parentheses), folder from its link."""
-    child = _children.get(pid)
-    folder = _folder_in_proc(pid)
-    if not folder or (child is not None and child.poll() is not None):
-        return None
-    try:
-        before, _, after = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
-        return Seen(before.partition("(")[2], after.split()[0] in "Tt", folder)
-    except OSError:
-        return None
-
-
-def _look_with_psutil(pid: int) -> Seen | None:
-    import psutil
-
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        return None
-    try:
-        process = psutil.Process(pid)
-        return Seen(process.name(), process.status() == psutil.STATUS_STOPPED, process.cwd())
-    except (psutil.Error, OSError):
-        return None
-
-
-def _wait_on_handle(pid: int, timeout: float) -> bool:
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
-    finally:
-        os.close(handle)
-
-
-def _wait_with_psutil(pid: int, timeout: float) -> bool:
-    import psutil
-
-    try:
-        _, alive = psutil.wait_procs([psutil.Process(pid)], timeout=timeout)
-    except psutil.NoSuchProcess:
-        return True
-    return not alive

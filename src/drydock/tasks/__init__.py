@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from drydock.tasks import environment, images, inspection, migrations, seeds, servers
+from drydock.tasks import application, environment, images, inspection, migrations, seeds, servers
 
 __all__ = ["namespace"]
 
@@ -12,7 +12,7 @@ __all__ = ["namespace"]
 def namespace() -> Collection:
     """Every drydock task, for a project's own tasks.py: `namespace = drydock.tasks.namespace()`."""
     top = Collection()
-    for task in (*environment.TASKS, *inspection.TASKS, *servers.TASKS):
+    for task in (*environment.TASKS, *inspection.TASKS, *application.TASKS, *servers.TASKS):
         top.add_task(task)
     for name, group in (("migrate", migrations.group()), ("seed", seeds.group()), ("reset", seeds.reset_group())):
         top.add_collection(group, name=name)

@@ -71,12 +71,7 @@ def env(console: Console, json: bool = False) -> None:
     """Print the connection URLs for the shell, passwords included: eval "$(invoke env)"."""
     from drydock.environment import open_existing
 
-    environment = open_existing()
-    values = {
-        "DATABASE_URL": environment.database_url(environment.app),
-        "DATABASE_OWNER_URL": environment.database_url(environment.owner),
-        "REDIS_URL": environment.redis_url(),
-    }
+    values = open_existing().variables()
     console.result(values, (f"export {name}='{value}'" for name, value in values.items()))
 
 

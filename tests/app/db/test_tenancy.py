@@ -14,25 +14,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from app.db import tenancy
-from app.db.tenancy import current_tenant, system_access, tenant_context
+from app.db.tenancy import current_tenant, tenant_context
 from app.errors import TenantError
 from app.models import Organization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from tests.app.conftest import AppDatabase
 
 SLUGS = text("SELECT slug FROM organizations ORDER BY slug")
-
-
-def make_engine(url: str, **options: Any) -> Engine:
-    """An engine on one connection that every transaction has to share."""
-    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=5, **options)
-    tenancy.install(engine)
-    return engine
 
 
 def found(engine: Engine, tenant: UUID | None) -> list[str]:
@@ -42,32 +33,6 @@ def found(engine: Engine, tenant: UUID | None) -> list[str]:
             stack.enter_context(tenant_context(tenant))
         with engine.begin() as connection:
             return list(connection.scalars(SLUGS))
-
-
-@pytest.fixture
-def engine(app_database: AppDatabase) -> Iterator[Engine]:
-    """The application role's engine."""
-    engine = make_engine(app_database.app_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def owner(app_database: AppDatabase) -> Iterator[Engine]:
-    """The owner role's engine."""
-    engine = make_engine(app_database.owner_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def tenants(engine: Engine) -> tuple[UUID, UUID]:
-    """Two organizations, each added by itself."""
-    made = uuid4(), uuid4()
-    for tenant, slug in zip(made, ("acme", "globex"), strict=True):
-        with tenant_context(tenant), Session(engine) as session, session.begin():
-            session.add(Organization(id=tenant, slug=slug, name=slug.title()))
-    return made
 
 
 def test_one_connection_serves_many_tenants_and_none(engine: Engine, tenants: tuple[UUID, UUID]) -> None:
@@ -200,16 +165,3 @@ def test_installing_twice_is_installing_once(engine: Engine) -> None:
     before = list(engine.dispatch.begin)
     tenancy.install(engine)
     assert list(engine.dispatch.begin) == before
-
-
-def test_the_owner_sees_nothing_without_the_door(owner: Engine, tenants: tuple[UUID, UUID]) -> None:
-    """Row-level security is forced: owning the tables is no way around it."""
-    assert found(owner, None) == []
-    assert found(owner, tenants[1]) == ["globex"]
-
-
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 501])
-def test_the_door_needs_a_reason(reason: str) -> None:
-    """Blank reasons and essays are refused."""
-    with pytest.raises(TenantError, match="reason"), system_access(reason):
-        pytest.fail("entered")

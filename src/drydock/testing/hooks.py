@@ -1,0 +1,54 @@
+"""pytest's hooks: options, and what becomes of a test's databases once its outcome is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drydock.errors import DrydockError
+from drydock.testing import options
+from drydock.testing.fixtures import BENCH
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the plugin's options."""
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the plugin's marker."""
+    config.addinivalue_line("markers", options.MARKER)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep a failed test's databases and say so in its report; take all others back when the test is over."""
+    report = yield
+    bench, keep = item.config.stash.get(BENCH, None), options.keep(item.config)
+    if bench is None:
+        return report
+    if keep == "all" or (keep == "failed" and report.failed):
+        told = bench.keep(item)
+        if told:
+            report.sections.append(("database kept by drydock", told))
+    if call.when == "teardown":
+        bench.take_back(item)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what is not kept, and give the server up."""
+    bench = session.config.stash.get(BENCH, None)
+    if bench is None:
+        return
+    del session.config.stash[BENCH]
+    try:
+        bench.close()
+    except DrydockError as error:
+        session.config.issue_config_time_warning(pytest.PytestWarning(f"drydock: {error.message}"), stacklevel=2)

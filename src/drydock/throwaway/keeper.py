@@ -1,0 +1,97 @@
+"""A small process beside a throwaway server that stops it when nobody has used it for long.
+
+It waits on a lock that ends with its holders, so that a run that was killed is noticed like one that ended.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drydock.engine import process_table
+from drydock.settings import Settings, child_environment, load
+from drydock.throwaway import identity, place
+from drydock.throwaway.locks import Locks
+
+if TYPE_CHECKING:
+    from drydock.environment import Environment
+
+KEPT = 8 * 3600.0  # seconds that a server with a failed test's database on it goes on: a working day
+LOOK = 5.0  # seconds between looks at whether there is still something to keep
+
+
+def spawn(environment: Environment, idle: float) -> None:
+    """Start the keeper of a server that has just been started."""
+    settings = environment.settings
+    arguments = [str(settings.root), settings.engine, str(idle)]
+    with (settings.folder / "keeper.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "drydock.throwaway.keeper", *arguments],
+            cwd=settings.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=child_environment({}),
+        )
+    process_table.adopt(process)
+
+
+def note_kept(environment: Environment) -> None:
+    """Let the server go on for longer: somebody will want to look at a database on it."""
+    (environment.settings.folder / "kept").touch()
+
+
+def clear(settings: Settings) -> None:
+    """Stop the server and remove all that was its own. Call it at the door."""
+    if settings.engine == "docker":
+        identity.destroy_containers(settings)
+    if settings.folder.exists():
+        place.remove(settings.folder)
+
+
+def retire(settings: Settings, locks: Locks, idle: float) -> bool:
+    """Clear the server away where nobody uses it and its time is over."""
+    with locks.door():
+        if not locks.unused() or _seconds_left(settings.folder, locks, idle) > 0:
+            return False
+        clear(settings)
+        return True
+
+
+def keep(settings: Settings, idle: float) -> None:
+    """Wait until the server's time is over, and clear it away; or until it is gone or another."""
+    locks, ours = Locks(settings.folder), _started(settings)
+    data = (settings.folder / "volumes").resolve()
+    while _started(settings) == ours:
+        try:
+            locks.wait_unused()
+            left = _seconds_left(settings.folder, locks, idle)
+        except FileNotFoundError:
+            break  # the whole checkout was removed
+        if left <= 0 and _started(settings) == ours and retire(settings, locks, idle):
+            return
+        time.sleep(max(0.1, min(left, LOOK)))
+    if not settings.folder.exists():
+        place.abandon(data)
+
+
+def _started(settings: Settings) -> str:
+    """Which start of a server is recorded; empty where none is."""
+    environment = identity.recorded(settings)
+    return environment.state.started_with if environment else ""
+
+
+def _seconds_left(folder: Path, locks: Locks, idle: float) -> float:
+    over = locks.last_used() + idle
+    kept = folder / "kept"
+    if kept.exists():
+        over = max(over, kept.stat().st_mtime + KEPT)
+    return over - time.time()
+
+
+if __name__ == "__main__":
+    keep(identity.settings_for(load(Path(sys.argv[1])), sys.argv[2]), float(sys.argv[3]))
