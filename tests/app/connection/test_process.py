@@ -7,9 +7,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.app.database import eventually
 
+if TYPE_CHECKING:
     from tests.app.database import Onlooker
 
 ENVIRONMENT = """
@@ -19,7 +19,6 @@ assert database is app.db.get_database()
 assert database.test_connection()
 stats = database.pool_stats()
 print(stats.minimum, stats.maximum, database.settings.db_statement_timeout)
-database.close_connections()
 """
 FORK = """
 import gc, os, sys
@@ -64,10 +63,11 @@ def run(code: str, url: str, **variables: str) -> list[str]:
     return done.stdout.split("\n")[:-1]
 
 
-def test_variables_of_the_environment(app_url: str) -> None:
-    """The documented variables reach the pool of the process."""
+def test_variables_of_the_environment(app_url: str, onlooker: Onlooker) -> None:
+    """The documented variables reach the pool; a process that ends leaves no session, even without closing it."""
     found = run(ENVIRONMENT, app_url, DB_POOL_MIN="1", DATABASE_POOL_SIZE="3", DB_STATEMENT_TIMEOUT="7")
     assert found == ["1 3 7.0"]
+    eventually(lambda: onlooker.sessions() == [], "the sessions are gone")
 
 
 def test_a_forked_child_has_connections_of_its_own(app_url: str) -> None:
@@ -76,11 +76,3 @@ def test_a_forked_child_has_connections_of_its_own(app_url: str) -> None:
     assert raised in {"OperationalError", "InterfaceError"}
     assert reused == "False"
     assert survived == "1 True"
-
-
-def test_a_process_that_ends_leaves_no_session(app_url: str, onlooker: Onlooker, tmp_path: Path) -> None:
-    """Not even without close_connections()."""
-    script = tmp_path / "script.py"
-    script.write_text("import app.db; print(app.db.get_database().test_connection())")
-    assert run(script.read_text(), app_url) == ["True"]
-    assert onlooker.sessions() == []
