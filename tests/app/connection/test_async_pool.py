@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 
 from app.db import Database, Events
 from app.errors import DatabaseUnavailable, PoolExhausted
 from tests.app.database import Onlooker, eventually
+from tests.app.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -128,6 +129,26 @@ def test_idle_connections_that_died_are_never_handed_out(
         return [await database.test_connection_async() for _ in range(6)]
 
     assert all(run(database, main()))
+
+
+def test_a_server_that_falls_silent_holds_nobody(
+    make_database: Callable[..., Database], app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a statement; then all is as before."""
+    monkeypatch.setattr("app.db.connection.GRACE", 0.2)
+    with Proxy(app_url) as proxy:
+        database = make_database(database_url=proxy.url, db_statement_timeout=0.1)
+
+        async def main() -> bool:
+            async with database.async_engine.connect() as connection:
+                await connection.scalar(PID)
+                proxy.pause()
+                with pytest.raises(OperationalError, match=r"said nothing for 0\.3 s"):
+                    await connection.scalar(PID)
+            proxy.resume()
+            return await database.test_connection_async()
+
+        assert run(database, main())
 
 
 def test_a_refused_connection_fails_at_once(make_database: Callable[..., Database]) -> None:

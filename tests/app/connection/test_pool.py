@@ -11,8 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.db import Database, Events
+from app.db.retry import is_unavailable
 from app.errors import AppError, DatabaseUnavailable, PoolExhausted
 from tests.app.database import Onlooker, eventually
+from tests.app.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +186,24 @@ def test_a_statement_may_run_so_long(make_database: Callable[..., Database]) -> 
     with pytest.raises(OperationalError, match="statement timeout"), database.session() as session:
         session.execute(text("SELECT pg_sleep(10)"))
     assert database.test_connection()
+
+
+def test_a_server_that_falls_silent_holds_nobody(
+    make_database: Callable[..., Database], app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a statement, too, where the server's own timeout cannot help; then all is as before."""
+    monkeypatch.setattr("app.db.connection.GRACE", 0.2)
+    with Proxy(app_url) as proxy:
+        database = make_database(database_url=proxy.url, db_statement_timeout=0.1)
+        with database.engine.connect() as connection:
+            connection.scalar(PID)
+            proxy.pause()
+            with pytest.raises(OperationalError, match=r"said nothing for 0\.3 s") as caught:
+                connection.scalar(PID)
+            assert is_unavailable(caught.value)
+        proxy.resume()
+        assert database.test_connection()
+        database.close_connections()
 
 
 def test_idle_connections_that_died_are_never_handed_out(
