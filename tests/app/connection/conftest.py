@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
     from drydock.environment import Environment
     from tests.app.conftest import AppDatabase
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's own shell takes part."""
+    for name in os.environ:
+        if name.startswith(("DATABASE_", "DB_", "REDIS_", "APP_ENV")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

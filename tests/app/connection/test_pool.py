@@ -241,6 +241,17 @@ def test_a_checkout_adds_nothing_to_a_connection(make_database: Callable[..., Da
     assert len(driver._notice_handlers) == 1
 
 
+@pytest.mark.parametrize(("environment", "shown"), [("development", True), ("staging", False)])
+def test_errors_repeat_parameters_in_development_only(
+    make_database: Callable[..., Database], environment: str, *, shown: bool
+) -> None:
+    """A statement's parameters are somebody's data: past development no error's text has them."""
+    database = make_database(app_env=environment, database_ssl="disable")
+    with pytest.raises(DataError) as caught, database.engine.begin() as connection:
+        connection.execute(text("SELECT 1 / (length(:name) - 5)"), {"name": "Alice"})
+    assert ("Alice" in str(caught.value)) is shown
+
+
 def test_closing_waits_for_what_is_out(make_database: Callable[..., Database], onlooker: Onlooker) -> None:
     """Graceful shutdown: work in hand is finished, new work is refused, and no session stays on the server."""
     database = make_database()
