@@ -87,10 +87,13 @@ class _Books:
         """Whether it is connected and between transactions, as far as the client knows."""
         return self.pgconn.status == ConnStatus.OK and self.pgconn.transaction_status == TransactionStatus.IDLE
 
-    def give_up(self, error: psycopg.OperationalError) -> psycopg.OperationalError:
-        """The error of a wait; one that ran out of patience closes the connection, for its answer may come any time."""
+    def silence(self) -> psycopg.OperationalError | None:
+        """The error for a wait that ran out of patience; None where the server had said what is wrong.
+
+        Closes the connection, for the answer may still come at any time.
+        """
         if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
-            return error
+            return None
         self.pgconn.finish()
         return psycopg.OperationalError(f"the server has said nothing for {self.patience:g} s: connection closed")
 
@@ -142,7 +145,10 @@ class PooledConnection(_Books, psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, self.patience if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            raise self.give_up(error) from error
+            silence = self.silence()
+            if silence is None:
+                raise
+            raise silence from error
 
     def answers(self, timeout: float) -> bool:
         """Whether the server answers an empty query within `timeout` seconds; if not, it is to be closed."""
@@ -206,7 +212,10 @@ class AsyncPooledConnection(_Books, psycopg.AsyncConnection[Any]):
         try:
             return await super().wait(gen, interval, self.patience if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            raise self.give_up(error) from error
+            silence = self.silence()
+            if silence is None:
+                raise
+            raise silence from error
 
     async def answers(self, timeout: float) -> bool:  # noqa: ASYNC109 - psycopg's own wait takes it
         """Whether the server answers an empty query within `timeout` seconds; if not, it is to be closed."""
