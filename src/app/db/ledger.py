@@ -103,7 +103,7 @@ class Ledger:
 
     Attributes:
         maximum: connections it may have.
-        warn_at: the share of them in use from which a warning is given; given before the last one goes where there are three.
+        warn_at: the share of them in use from which a warning is given; of three and more, before the last one goes.
         leak_after: seconds for which a connection may be held.
         events: whom to tell.
         clock: monotonic seconds.
