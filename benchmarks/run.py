@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SUBJECTS = ("cold_up", "warm", "listing", "resets", "seeding")
+SUBJECTS = ("cold_up", "warm", "listing", "resets", "seeding", "checkout")
 
 
 def main() -> int:

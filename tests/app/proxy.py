@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import selectors
+import socket
 import threading
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from types import TracebackType
-    from typing import Any
 
 HOST = "127.0.0.1"
 
 
+class Link:
+    """One client's connection and the proxy's own to the server."""
+
+    def __init__(self, near: socket.socket, target: tuple[str, int], flowing: threading.Event) -> None:
+        self.near = near
+        self.far = socket.socket()
+        self.target = target
+        self.flowing = flowing
+        self.severed = False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def sever(self) -> None:
+        """End it, whatever is under way; what waits for the flow must be let go on after this."""
+        self.severed = True
+        for end in (self.near, self.far):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        with self.near, self.far:
+            self.flowing.wait()
+            try:
+                self.far.connect(self.target)
+            except OSError:
+                # Severed meanwhile, or the server is gone: the client sees a closed connection.
+                return
+            if self.severed:
+                return
+            back = threading.Thread(target=self._pump, args=(self.far, self.near), daemon=True)
+            back.start()
+            self._pump(self.near, self.far)
+            back.join()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self.flowing.wait()
+                if self.severed:
+                    break
+                sink.sendall(data)
+        # The other direction ends with this one.
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
 class Proxy:
-    """Passes bytes on between clients and one server, from a thread of its own.
+    """Passes bytes on between clients and one server, with threads of its own.
 
     Args:
         url: of the server; `url` of the proxy is the same one by way of it.
@@ -27,12 +73,10 @@ class Proxy:
         self.target = urlsplit(url)
         self.port = 0
         self.accepted = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._flowing = asyncio.Event()
+        self._flowing = threading.Event()
+        self._links: list[Link] = []
+        self._thread: threading.Thread | None = None
+        self._stop, self._stopped = socket.socketpair()
 
     @property
     def url(self) -> str:
@@ -42,23 +86,34 @@ class Proxy:
 
     def pause(self) -> None:
         """Hold every byte back, in both directions; connections stay open."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        self._flowing.clear()
 
     def resume(self) -> None:
         """Let everything flow again, also what was held back."""
-        self._loop.call_soon_threadsafe(self._flowing.set)
+        self._flowing.set()
 
     def cut(self) -> None:
-        """Sever all connections and refuse new ones."""
-        self._do(self._cut())
+        """Sever all connections and refuse new ones; a pause ends with them."""
+        if self._thread is not None:
+            self._stop.send(b".")
+            self._thread.join()
+            self._thread = None
+        for link in self._links:
+            link.sever()
+        self._flowing.set()
+        for link in self._links:
+            link.thread.join()
+        self._links.clear()
 
     def mend(self) -> None:
         """Accept connections again, on the same port."""
-        self._do(self._listen())
+        listener = socket.create_server((HOST, self.port))
+        self.port = listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Self:
         """Begin to listen."""
-        self._thread.start()
         self.resume()
         self.mend()
         return self
@@ -67,51 +122,17 @@ class Proxy:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Sever everything and end."""
-        self._do(self._cut())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self.cut()
+        self._stop.close()
+        self._stopped.close()
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        for pump in list(self._pumps):
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        # The transports' own last callbacks.
-        await asyncio.sleep(0)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        self._writers.add(writer)
-        task = asyncio.current_task()
-        assert task is not None
-        self._pumps.add(task)
-        try:
-            await self._flowing.wait()
-            far_reader, far_writer = await asyncio.open_connection(self.target.hostname, self.target.port)
-            self._writers.add(far_writer)
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-        except (OSError, asyncio.CancelledError):
-            return
-        finally:
-            self._pumps.discard(task)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                await self._flowing.wait()
-                writer.write(data)
-                await writer.drain()
-        self._writers.discard(writer)
-        writer.transport.abort()
+    def _accept(self, listener: socket.socket) -> None:
+        target = (self.target.hostname or HOST, self.target.port or 5432)
+        with listener, selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while all(key.fileobj is listener for key, _ in selector.select()):
+                near, _ = listener.accept()
+                self.accepted += 1
+                self._links.append(Link(near, target, self._flowing))
+            self._stopped.recv(1)

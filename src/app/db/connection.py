@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psycopg
 from psycopg import generators, pq
@@ -13,16 +13,24 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from psycopg.abc import PQGen
     from psycopg.rows import TupleRow
 
     from app.db.ledger import Lease, Ledger
 
+T = TypeVar("T")
 # Through a pooler the number that the client was given for cancelling is not that of the server's process, so one
 # round trip tells whether session state would end up with strangers. Only a session of our own gets the timeout.
 INTRODUCTION = """
     SELECT pg_backend_pid() = %(pid)s,
            CASE WHEN pg_backend_pid() = %(pid)s THEN set_config('statement_timeout', %(timeout)s, false) END
 """
+
+
+GRACE = 5.0
+"""Seconds beyond the statement timeout after which a server that says nothing counts as gone."""
+POLL = 0.1
+"""Seconds between psycopg's looks for Ctrl-C, its own default."""
 
 
 class _Books:
@@ -34,6 +42,7 @@ class _Books:
         answered_at: when the server last answered, in monotonic seconds.
         made_at: when it was made.
         pooled: whether a transaction pooler is between it and the server.
+        patience: seconds to wait for any answer; None while connecting, which has its own timeout.
     """
 
     ledger: Ledger | None = None
@@ -41,6 +50,7 @@ class _Books:
     answered_at = 0.0
     made_at = 0.0
     pooled = False
+    patience: float | None = None
     # Of psycopg's, which the subclasses add.
     pgconn: pq.abc.PGconn
     prepare_threshold: int | None
@@ -77,6 +87,16 @@ class _Books:
         """Whether it is connected and between transactions, as far as the client knows."""
         return self.pgconn.status == ConnStatus.OK and self.pgconn.transaction_status == TransactionStatus.IDLE
 
+    def silence(self) -> psycopg.OperationalError | None:
+        """The error for a wait that ran out of patience; None where the server had said what is wrong.
+
+        Closes the connection, for the answer may still come at any time.
+        """
+        if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return None
+        self.pgconn.finish()
+        return psycopg.OperationalError(f"the server has said nothing for {self.patience:g} s: connection closed")
+
     def learn(self, row: TupleRow | None, prepare: str) -> None:
         """Take in what the introduction said.
 
@@ -109,11 +129,26 @@ class PooledConnection(_Books, psycopg.Connection[Any]):
 
     def introduce(self, statement_timeout: float, prepare: str) -> None:
         """Find out what is at the other end, and limit statements where the session is ours."""
+        self.patience = statement_timeout + GRACE
         self.autocommit = True
         self.learn(
             self.execute(INTRODUCTION, _introduction(self, statement_timeout), prepare=False).fetchone(), prepare
         )
         self.autocommit = False
+
+    def wait(self, gen: PQGen[T], interval: float = POLL, timeout: float | None = None) -> T:
+        """Wait for the server, but not for ever: its own statement timeout ends nothing while it is paused or cut off.
+
+        A statement that is allowed more by `SET LOCAL statement_timeout` is not allowed it here: such work gets a
+        Database of its own, with a longer DB_STATEMENT_TIMEOUT. So does LISTEN.
+        """
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            silence = self.silence()
+            if silence is None:
+                raise
+            raise silence from error
 
     def answers(self, timeout: float) -> bool:
         """Whether the server answers an empty query within `timeout` seconds; if not, it is to be closed."""
@@ -161,10 +196,26 @@ class AsyncPooledConnection(_Books, psycopg.AsyncConnection[Any]):
 
     async def introduce(self, statement_timeout: float, prepare: str) -> None:
         """Find out what is at the other end, and limit statements where the session is ours."""
+        self.patience = statement_timeout + GRACE
         await self.set_autocommit(True)
         cursor = await self.execute(INTRODUCTION, _introduction(self, statement_timeout), prepare=False)
         self.learn(await cursor.fetchone(), prepare)
         await self.set_autocommit(False)
+
+    async def wait(
+        self,
+        gen: PQGen[T],
+        interval: float = POLL,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own
+    ) -> T:
+        """Wait for the server, but not for ever."""
+        try:
+            return await super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            silence = self.silence()
+            if silence is None:
+                raise
+            raise silence from error
 
     async def answers(self, timeout: float) -> bool:  # noqa: ASYNC109 - psycopg's own wait takes it
         """Whether the server answers an empty query within `timeout` seconds; if not, it is to be closed."""

@@ -183,7 +183,11 @@ class Database:
             pool.close(timeout)
 
     async def close_connections_async(self, timeout: float = SHUTDOWN_WAIT) -> None:  # noqa: ASYNC109 - as above
-        """The same for the connections of tasks and of threads."""
+        """The same for the connections of tasks and of threads; call it before the event loop ends.
+
+        A worker of psycopg_pool that is just connecting takes the loop's cancellation for an error of its own and goes
+        on, so that `asyncio.run` would wait for it for ever. The next loop gets a new pool.
+        """
         if self._async_pool is not None:
             await self._async_pool.close(timeout)
         await asyncio.to_thread(self.close_connections, timeout)

@@ -82,7 +82,7 @@ class Events:
     leak: Callable[[str], None] | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Lease:
     """One connection in one caller's hands."""
 
@@ -103,7 +103,7 @@ class Ledger:
 
     Attributes:
         maximum: connections it may have.
-        warn_at: the share of them in use from which a warning is given; always given before the last one goes.
+        warn_at: the share of them in use from which a warning is given; of three and more, before the last one goes.
         leak_after: seconds for which a connection may be held.
         events: whom to tell.
         clock: monotonic seconds.
@@ -126,7 +126,9 @@ class Ledger:
         # A pool of two, such as the owner's, would otherwise warn of every single use.
         self.threshold = max(2, min(int(self.warn_at * self.maximum), self.maximum - 1))
         self._leases: set[Lease] = set()
-        self._changed = threading.Condition()
+        # Entered by itself, for a condition's own `with` is a Python function and this is on every checkout's way.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._warned = False
         self._next_look = 0.0
 
@@ -138,7 +140,7 @@ class Ledger:
     def begin(self) -> Lease:
         """Write down that the caller has a connection now."""
         lease = Lease(self.clock(), *_caller())
-        with self._changed:
+        with self._lock:
             self._leases.add(lease)
             warn = len(self._leases) >= self.threshold and not self._warned
             self._warned |= warn
@@ -150,7 +152,7 @@ class Ledger:
 
     def end(self, lease: Lease) -> None:
         """Write down that the connection came back."""
-        with self._changed:
+        with self._lock:
             self._leases.discard(lease)
             if len(self._leases) <= self.threshold // 2:
                 self._warned = False
@@ -187,7 +189,7 @@ class Ledger:
                     self.events.leak(lease.where)
 
     def _copy(self) -> list[Lease]:
-        with self._changed:
+        with self._lock:
             return list(self._leases)
 
     def _warn(self) -> None:

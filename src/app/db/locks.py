@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHORTEST = 0.001
 LIMIT = "SELECT pg_backend_pid() = %(pid)s, set_config('lock_timeout', %(milliseconds)s, true)"
 TAKE = "SELECT pg_advisory_lock(hashtextextended(%(name)s, 0))"
+FREE = "SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0))"
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def advisory_lock(parameters: Parameters, name: str, wait: float) -> Iterator[No
     Raises:
         LockTaken: another session held it all the while.
         SettingsError: the connection leads through a transaction pooler, where such a lock means nothing.
-        DatabaseUnavailable: no connection could be made.
+        DatabaseUnavailable: no connection could be made, or it was lost during the block, and the lock with it.
     """
     try:
         connection = psycopg.connect(**parameters)
@@ -51,7 +52,13 @@ def advisory_lock(parameters: Parameters, name: str, wait: float) -> Iterator[No
             raise _taken(name, wait) from None
         # The lock is the session's; its transaction need not stay open.
         connection.commit()
-        yield
+        try:
+            yield
+        finally:
+            try:
+                connection.execute(FREE, {"name": name})
+            except psycopg.OperationalError as error:
+                raise _lost(name) from error
 
 
 @asynccontextmanager
@@ -69,7 +76,13 @@ async def advisory_lock_async(parameters: Parameters, name: str, wait: float) ->
         except psycopg.errors.LockNotAvailable:
             raise _taken(name, wait) from None
         await connection.commit()
-        yield
+        try:
+            yield
+        finally:
+            try:
+                await connection.execute(FREE, {"name": name})
+            except psycopg.OperationalError as error:
+                raise _lost(name) from error
 
 
 def _limit(connection: psycopg.BaseConnection[Any], wait: float) -> dict[str, object]:
@@ -86,6 +99,10 @@ def _past_pooler(row: tuple[Any, ...] | None) -> None:
 
 def _taken(name: str, wait: float) -> LockTaken:
     return LockTaken(f"Another session held the lock of {name!r} for the {wait:g} s that we waited.")
+
+
+def _lost(name: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"The session with the lock of {name!r} was lost: another may have held it meanwhile.")
 
 
 def _unavailable(error: psycopg.Error) -> DatabaseUnavailable:

@@ -89,6 +89,24 @@ def test_tenants_stay_apart_in_threads(pooled: Database, tenants: list[UUID], on
     assert len(onlooker.sessions()) <= 2
 
 
+def test_no_tenant_is_left_on_a_session(
+    pooled: Database, tenants: list[UUID], pgbouncer: PgBouncer, app_url: str
+) -> None:
+    """Clients that know nothing of tenants get the very sessions that tenants had, and nothing with them."""
+    had, found = set(), set()
+    for tenant in tenants:
+        with tenant_context(tenant), pooled.engine.begin() as connection:
+            had.add(connection.scalar(text("SELECT pg_backend_pid()")))
+    url = pgbouncer.url(app_url)
+    # Both in a transaction at once: between them they have every session there is.
+    with psycopg.connect(url, prepare_threshold=None) as one, psycopg.connect(url, prepare_threshold=None) as two:
+        for stranger in (one, two):
+            pid, rows = stranger.execute("SELECT pg_backend_pid(), count(*) FROM organizations").fetchone() or ()
+            found.add(pid)
+            assert rows == 0
+    assert had <= found
+
+
 def test_tenants_stay_apart_in_tasks(pooled: Database, tenants: list[UUID]) -> None:
     """The same with tasks that share one loop and switch at every query."""
     leaks: list[object] = []

@@ -11,8 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.db import Database, Events
+from app.db.retry import is_unavailable
 from app.errors import AppError, DatabaseUnavailable, PoolExhausted
 from tests.app.database import Onlooker, eventually
+from tests.app.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,6 +188,24 @@ def test_a_statement_may_run_so_long(make_database: Callable[..., Database]) -> 
     assert database.test_connection()
 
 
+def test_a_server_that_falls_silent_holds_nobody(
+    make_database: Callable[..., Database], app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a statement, too, where the server's own timeout cannot help; then all is as before."""
+    monkeypatch.setattr("app.db.connection.GRACE", 0.2)
+    with Proxy(app_url) as proxy:
+        database = make_database(database_url=proxy.url, db_statement_timeout=0.1)
+        with database.engine.connect() as connection:
+            connection.scalar(PID)
+            proxy.pause()
+            with pytest.raises(OperationalError, match=r"said nothing for 0\.3 s") as caught:
+                connection.scalar(PID)
+            assert is_unavailable(caught.value)
+        proxy.resume()
+        assert database.test_connection()
+        database.close_connections()
+
+
 def test_idle_connections_that_died_are_never_handed_out(
     make_database: Callable[..., Database], onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +239,17 @@ def test_a_checkout_adds_nothing_to_a_connection(make_database: Callable[..., Da
         with database.engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
     assert len(driver._notice_handlers) == 1
+
+
+@pytest.mark.parametrize(("environment", "shown"), [("development", True), ("staging", False)])
+def test_errors_repeat_parameters_in_development_only(
+    make_database: Callable[..., Database], environment: str, *, shown: bool
+) -> None:
+    """A statement's parameters are somebody's data: past development no error's text has them."""
+    database = make_database(app_env=environment, database_ssl="disable")
+    with pytest.raises(DataError) as caught, database.engine.begin() as connection:
+        connection.execute(text("SELECT 1 / (length(:name) - 5)"), {"name": "Alice"})
+    assert ("Alice" in str(caught.value)) is shown
 
 
 def test_closing_waits_for_what_is_out(make_database: Callable[..., Database], onlooker: Onlooker) -> None:

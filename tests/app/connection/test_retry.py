@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import stamina
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
@@ -143,6 +144,38 @@ def test_attempts_have_an_end(make_database: Callable[..., Database]) -> None:
     with pytest.raises(DatabaseUnavailable, match="Connection refused"):
         database.run(work, QUICK)
     assert len(calls) == 4
+
+
+def test_time_has_an_end_too(make_database: Callable[..., Database]) -> None:
+    """No attempt begins after the policy's total time, however many there might be."""
+    database, calls = make_database(database_url="postgresql://app:x@127.0.0.1:1/app"), []
+
+    def work(session: Session) -> None:
+        calls.append(1)
+        session.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailable):
+        database.run(work, RetryPolicy(attempts=10_000, timeout=0.2, wait=0.05, wait_max=0.05, jitter=0))
+    assert 2 <= len(calls) <= 5
+
+
+def test_waits_double_and_vary(make_database: Callable[..., Database]) -> None:
+    """Exponential backoff up to a maximum, with jitter on top."""
+    database = make_database(database_url="postgresql://app:x@127.0.0.1:1/app")
+    waits: list[float] = []
+    stamina.instrumentation.set_on_retry_hooks([lambda details: waits.append(details.wait_for)])
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            database.run(
+                lambda session: session.execute(text("SELECT 1")),
+                RetryPolicy(attempts=6, wait=0.01, wait_max=0.1, jitter=0.01),
+            )
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(None)
+    least = [0.01, 0.02, 0.04, 0.08, 0.1]
+    rounding = 1e-9
+    assert all(low - rounding <= wait <= low + 0.01 + rounding for low, wait in zip(least, waits, strict=True)), waits
+    assert waits[:4] != least[:4]
 
 
 @pytest.mark.parametrize(("idempotent", "calls"), [(False, 1), (True, 2)])
