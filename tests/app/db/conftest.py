@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.db import tenancy
 from app.db.tenancy import tenant_context
 from app.models import Organization
+from tests.app.db.attacks import LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tests.app.conftest import AppDatabase
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many attempts there were: a suite that tried nothing would pass as well."""
+    if LEDGER.attempts:
+        terminalreporter.write_line(f"tenant isolation: attempts {LEDGER.attempts}, leaks {len(LEDGER.leaks)}")
 
 
 @contextmanager
