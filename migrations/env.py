@@ -32,6 +32,10 @@ LOCK_POLL_SECONDS = 0.2
 LOCK_TIMEOUT = "5s"
 """How long a migration may queue for a table: every query that comes later queues behind it."""
 
+SETTINGS = {"lock_timeout": LOCK_TIMEOUT, "app.system_access": "migration"}
+"""What holds while migrations run. The tables are isolated from their owner too: without the system's door a migration
+that changes rows would find none, and say nothing."""
+
 LOCK_HOLDER = text("""
     SELECT a.pid, coalesce(nullif(a.application_name, ''), 'no application_name')
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
@@ -39,6 +43,8 @@ LOCK_HOLDER = text("""
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (l.classid::bigint << 32 | l.objid::bigint) = :key
 """)
+GET = text("SELECT current_setting(:name, true)")
+SET = text("SELECT set_config(:name, :value, :local)")
 
 
 def named_url() -> str:
@@ -111,18 +117,18 @@ def acquire(connection: Connection, function: str, wait: float) -> None:
 
 @contextmanager
 def only_migrator(connection: Connection) -> Iterator[None]:
-    """Keep other migrators out, and bound the wait for every table lock, until the block ends.
+    """Keep other migrators out, bound the wait for every table lock, and open all tenants' rows, until the block ends.
 
     A session lock outlives the transactions in between, also those that `autocommit_block` ends early. Where the
     caller's transaction is open already, lock and setting belong to it and end with it.
     """
     outer = connection.in_transaction()
     held = bool(context.config.attributes.get("migration_lock_held"))
-    previous = connection.scalar(text("SHOW lock_timeout"))
+    previous = {name: connection.scalar(GET, {"name": name}) or "" for name in SETTINGS}
     if not held:
         acquire(connection, "pg_try_advisory_xact_lock" if outer else "pg_try_advisory_lock", lock_wait())
-    set_lock_timeout = text("SELECT set_config('lock_timeout', :value, :local)")
-    connection.execute(set_lock_timeout, {"value": LOCK_TIMEOUT, "local": outer})
+    for name, value in SETTINGS.items():
+        connection.execute(SET, {"name": name, "value": value, "local": outer})
     if outer:
         yield
         return
@@ -134,7 +140,8 @@ def only_migrator(connection: Connection) -> Iterator[None]:
         # A session that was lost took its lock and its settings with it.
         if not connection.invalidated:
             connection.rollback()
-            connection.execute(set_lock_timeout, {"value": previous, "local": False})
+            for name, value in previous.items():
+                connection.execute(SET, {"name": name, "value": value, "local": False})
             if not held:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
             connection.commit()
@@ -181,7 +188,8 @@ def run_offline() -> None:
         transaction_per_migration=True,
     )
     with context.begin_transaction():
-        context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+        for name, value in SETTINGS.items():
+            context.execute(f"SET {name} = '{value}'")
         context.run_migrations()
 
 

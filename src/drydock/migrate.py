@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from drydock import postgres, revisions
+from drydock import losses, postgres, revisions
 from drydock.errors import DrydockError, MigrationError
 from drydock.settings import exported
 
@@ -27,11 +27,12 @@ FIRST_POLL, LAST_POLL = 0.05, 0.5
 
 @dataclass(frozen=True)
 class Step:
-    """One migration that ran: its revision, its title, and how many seconds it took."""
+    """One migration that ran: its revision, its title, how many seconds it took, and what it says it destroys."""
 
     revision: str
     title: str
     seconds: float
+    destroys: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,14 @@ class Migrated:
     steps: list[Step] = field(default_factory=list)
 
 
-def upgrade(environment: Environment, *, target: str = "head", database: str = "") -> Migrated:
+def upgrade(
+    environment: Environment, *, target: str = "head", database: str = "", allow_data_loss: bool = False
+) -> Migrated:
     """Bring `database` (default: the application's) up to `target`.
 
     Raises:
+        RefusedError: where a migration would lose data, does not say so, and no loss is allowed. A database without
+            a migration is exempt: what it loses, it has just been given.
         MigrationError: for two heads, a revision no file has, a lock that is not free in time, or a failing migration;
             every migration before a failing one is kept, nothing of the failing one is.
     """
@@ -54,7 +59,12 @@ def upgrade(environment: Environment, *, target: str = "head", database: str = "
         return Migrated([], [])
     refuse_two_heads(environment)
     # As Alembic's own documentation of EnvironmentContext plans an upgrade.
-    return _move(environment, database, lambda script, now: script._upgrade_revs(target, now))  # noqa: SLF001
+    return _move(
+        environment,
+        database,
+        lambda script, now: script._upgrade_revs(target, now),  # noqa: SLF001
+        allow_data_loss=allow_data_loss,
+    )
 
 
 def downgrade(environment: Environment, *, target: str = "-1", database: str = "") -> Migrated:
@@ -63,7 +73,12 @@ def downgrade(environment: Environment, *, target: str = "-1", database: str = "
     Raises:
         MigrationError: as for upgrade.
     """
-    return _move(environment, database, lambda script, now: script._downgrade_revs(target, now))  # noqa: SLF001
+    return _move(
+        environment,
+        database,
+        lambda script, now: script._downgrade_revs(target, now),  # noqa: SLF001
+        allow_data_loss=True,
+    )
 
 
 def current(environment: Environment, database: str = "") -> list[str]:
@@ -126,7 +141,13 @@ def _lock_holder(connection: postgres.Connection) -> str:
     return f"server process {row[0]} of {row[1] or 'an unnamed client'}, connected since {row[2]}"
 
 
-def _move(environment: Environment, database: str, plan: Callable[[ScriptDirectory, Any], Any]) -> Migrated:
+def _move(
+    environment: Environment,
+    database: str,
+    plan: Callable[[ScriptDirectory, Any], Any],
+    *,
+    allow_data_loss: bool,
+) -> Migrated:
     with lock(environment, database) as connection:
         before = current(environment, database)
         script = revisions.script_directory(environment.settings)
@@ -140,11 +161,18 @@ def _move(environment: Environment, database: str, plan: Callable[[ScriptDirecto
                 running[:] = [step]
                 yield step
                 done = _one_revision(step)
-                steps.append(Step(done, step.doc or "", time.monotonic() - begun))
+                marked = str(getattr(step.revision.module, losses.MARK, "")) if step.is_upgrade else ""
+                steps.append(Step(done, step.doc or "", time.monotonic() - begun, marked))
                 _remember(environment, connection, done, step)
 
+        guard = losses.guarded(
+            lambda: running[0].revision if running else None,
+            version_table=environment.settings.project.version_table,
+            allowed=allow_data_loss or not before,
+        )
         try:
-            run_environment(environment, script, timed, database)
+            with guard:
+                run_environment(environment, script, timed, database)
         except Exception as error:
             raise _failure(error, running, current(environment, database)) from error
         return Migrated(before, current(environment, database), steps)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,6 @@ from drydock import migrate, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.checkout import Checkout
 
@@ -73,6 +73,45 @@ def test_a_migration_that_fails_half_way_leaves_nothing(shop: Checkout, write: o
     assert shop.json("migrate")["after"] == ["bbbb"]
 
 
+FILLED = """
+def upgrade():
+    op.execute("CREATE TABLE filled AS SELECT 1 AS id, 'kept' AS note")
+
+
+def downgrade():
+    op.execute("DROP TABLE filled")
+"""
+LOSING = """
+def upgrade():
+    op.execute("ALTER TABLE filled DROP COLUMN note")
+
+
+def downgrade():
+    op.execute("ALTER TABLE filled ADD COLUMN note text")
+"""
+
+
+def test_a_migration_that_would_lose_data_is_refused(shop: Checkout, write: object) -> None:
+    """The sentence says what would go and what to write, nothing of it is kept, and the loss can be accepted once."""
+    write("aaaa", FILLED)  # type: ignore[operator]
+    write("bbbb", LOSING, "aaaa")  # type: ignore[operator]
+    for task in ("migrate", "up"):
+        error = shop.run(task, code=3).stderr
+        assert "Migration bbbb (The bbbb one.) would lose data: it drops the column filled.note" in error
+        assert 'destroys = "' in error
+        assert migrate.current(shop.environment) == ["aaaa"]
+        assert shop.query("SELECT note FROM filled") == [("kept",)]
+    assert shop.json("migrate", "--allow-data-loss")["after"] == ["bbbb"]
+
+
+def test_a_migration_may_say_what_it_destroys(shop: Checkout, write: object) -> None:
+    """Marked, it runs, and the result repeats the mark."""
+    write("aaaa", FILLED)  # type: ignore[operator]
+    path = write("bbbb", LOSING, "aaaa")  # type: ignore[operator]
+    path.write_text(path.read_text() + '\n\ndestroys = "notes, which nobody reads"\n')
+    assert [step["destroys"] for step in shop.json("migrate")["steps"]] == ["", "notes, which nobody reads"]
+
+
 def test_two_heads_are_named_and_can_be_merged(shop: Checkout, write: object) -> None:
     """Two branches: nothing runs, both heads are named with their titles, and the merge it suggests works."""
     before = migrate.current(shop.environment)
@@ -130,6 +169,51 @@ def test_a_missing_migrations_folder_is_a_sentence(shop: Checkout) -> None:
     away.rename(folder)
     assert str(folder) in error
     assert "does not exist" in error
+
+
+INVOICES = """
+from uuid import UUID
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped
+
+from app.models.base import Base, TenantMixin, tenant_key
+
+
+class Invoice(TenantMixin, Base):
+    __tablename__ = "invoices"
+    __table_args__ = (tenant_key("business_id", "businesses"), Index(None, "business_id"))
+
+    business_id: Mapped[UUID]
+    amount: Mapped[int]
+"""
+
+
+def test_a_model_with_tenants_is_isolated_by_its_migration(shop: Checkout) -> None:
+    """Who adds a model with TenantMixin and runs migrate.new and migrate has an isolated table, and wrote no policy."""
+    module = shop.root / "src" / "app" / "models" / "invoices.py"
+    package = module.with_name("__init__.py")
+    before, path = package.read_text(), ""
+    module.write_text(INVOICES)
+    package.write_text(before + "\nfrom app.models.invoices import Invoice\n")
+    source = str(shop.root / "src")
+    try:
+        path = shop.json("migrate.new", "-m", "invoices", PYTHONPATH=source)["path"]
+        written = Path(path).read_text()
+        assert "op.create_tenant_table('invoices'" in written
+        assert "op.drop_table('invoices')" in written
+        shop.run("migrate", PYTHONPATH=source)
+        assert shop.json("migrate.check", PYTHONPATH=source)["clean"] is True
+        guards = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE relname = 'invoices'"
+        assert shop.query(guards) == [(True, True)]
+        names = "SELECT array_agg({0}::text ORDER BY 1) FROM pg_{1} WHERE {2}rel{3} = 'invoices'::regclass"
+        assert shop.query(names.format("polname", "policy", "pol", "id")) == [(["system_access", "tenant_isolation"],)]
+        assert shop.query(names.format("tgname", "trigger", "NOT tgisinternal AND tg", "id")) == [(["set_updated_at"],)]
+        shop.run("migrate.down", "--yes", PYTHONPATH=source)
+    finally:
+        package.write_text(before)
+        module.unlink()
+        Path(path).unlink(missing_ok=True)
 
 
 def test_what_the_models_lack_is_written_and_checked(shop: Checkout) -> None:

@@ -1,62 +1,28 @@
-"""The application's schema, migrations and seeds on a real server."""
+"""The application's schema and seeds on a real server."""
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sysconfig
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from psycopg import errors
-from psycopg.conninfo import make_conninfo
-from psycopg.sql import SQL, Identifier
-from sqlalchemy import create_engine, inspect
 
 from app.seeds import SIZES, TABLES, embeddings, seed, users
+from tests.alembic_calls import alembic_config, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 NOTHING = {table.name: 0 for table in TABLES}
 APP_TABLES = {table.name for table in TABLES}
-
-
-def alembic_config(url: str | None = None, **attributes: object) -> Config:
-    """Alembic as a program calls it."""
-    config = Config(ROOT / "alembic.ini", stdout=io.StringIO(), output_buffer=io.StringIO())
-    config.attributes.update(attributes, **({"url": url} if url else {}))
-    return config
-
-
-def fresh_database(superuser_url: str) -> Iterator[str]:
-    """A new, empty database, dropped afterwards; its URL."""
-    name = f"app_{uuid4().hex[:12]}"
-    server, _, _ = superuser_url.rpartition("/")
-    with psycopg.connect(superuser_url, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        yield f"{server}/{name}"
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
-
-
-@pytest.fixture
-def empty_url(postgres_superuser_url: str) -> Iterator[str]:
-    """A database without a schema."""
-    yield from fresh_database(postgres_superuser_url)
 
 
 @pytest.fixture(scope="module")
 def database_url(postgres_superuser_url: str) -> Iterator[str]:
     """A database at head, without rows; tests that write roll back."""
-    for url in fresh_database(postgres_superuser_url):
+    with fresh_database(postgres_superuser_url) as url:
         command.upgrade(alembic_config(url), "head")
         yield url
 
@@ -98,124 +64,6 @@ def add_user(connection: psycopg.Connection[Any], organization: object, email: s
     """A user that no seed wrote; its id."""
     insert = "INSERT INTO users (tenant_id, email, password_hash, name) VALUES (%s, %s, 'x', 'X') RETURNING id"
     return value(connection, insert, organization, email)
-
-
-def test_the_models_and_the_migrations_agree(database_url: str) -> None:
-    """Autogenerate finds nothing to do at head."""
-    command.check(alembic_config(database_url))
-
-
-def test_there_is_one_head() -> None:
-    """The revisions form one line."""
-    assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
-
-
-def test_every_revision_goes_up_down_and_up(empty_url: str) -> None:
-    """Each downgrade undoes its upgrade well enough for the upgrade to succeed again."""
-    config = alembic_config(empty_url)
-    revisions = list(ScriptDirectory.from_config(config).walk_revisions())[::-1]
-    for revision in revisions:
-        command.upgrade(config, revision.revision)
-        command.downgrade(config, "-1")
-        command.upgrade(config, revision.revision)
-    command.check(config)
-
-
-def test_going_down_leaves_the_extension_and_nothing_else(empty_url: str) -> None:
-    """All tables and functions are gone at base; `vector` may be somebody else's and stays."""
-    command.upgrade(alembic_config(empty_url), "head")
-    command.downgrade(alembic_config(empty_url), "base")
-    with psycopg.connect(empty_url) as connection:
-        assert value(connection, "SELECT count(*) FROM pg_extension WHERE extname = 'vector'") == 1
-        assert value(connection, "SELECT count(*) FROM pg_proc WHERE proname = 'set_updated_at'") == 0
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-    assert tables == [("alembic_version",)]
-
-
-def test_the_offline_script_makes_the_same_schema(empty_url: str) -> None:
-    """What `--sql` writes without a database brings an empty one to head."""
-    config = alembic_config()
-    command.upgrade(config, "head", sql=True)
-    script = config.output_buffer
-    assert isinstance(script, io.StringIO)
-    with psycopg.connect(empty_url, autocommit=True) as connection:
-        connection.execute(script.getvalue().encode())
-    command.check(alembic_config(empty_url))
-
-
-def test_the_offline_script_passes_the_linter(tmp_path: Path) -> None:
-    """Squawk finds nothing beyond the rules excluded with a reason."""
-    config = alembic_config()
-    command.upgrade(config, "head", sql=True)
-    script = tmp_path / "upgrade.sql"
-    assert isinstance(config.output_buffer, io.StringIO)
-    script.write_text(config.output_buffer.getvalue())
-    squawk: list[str | Path] = [
-        Path(sysconfig.get_path("scripts"), "squawk"),
-        "--config",
-        ROOT / ".squawk.toml",
-        script,
-    ]
-    result = subprocess.run(squawk, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout
-
-
-def test_a_missing_url_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names what to set."""
-    monkeypatch.delenv("DATABASE_OWNER_URL", raising=False)
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    with pytest.raises(CommandError, match="set DATABASE_OWNER_URL or DATABASE_URL"):
-        command.upgrade(alembic_config(), "head")
-
-
-def test_the_owner_s_url_comes_before_the_application_s(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Migrations run as the owner where the environment names both roles."""
-    monkeypatch.setenv("DATABASE_OWNER_URL", empty_url)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
-    command.upgrade(alembic_config(), "head")
-
-
-def test_a_second_migrator_gives_up_and_names_the_first(empty_url: str) -> None:
-    """The wait ends, and the error has the holder's pid and application_name."""
-    with psycopg.connect(make_conninfo(empty_url, application_name="first")) as first:
-        first.execute("SELECT pg_advisory_lock(%s)", [0x616C656D62696331])
-        with pytest.raises(CommandError, match=rf"pid {first.info.backend_pid} \(first\).*0\.3 s"):
-            command.upgrade(alembic_config(empty_url, lock_wait=0.3), "head")
-        command.upgrade(alembic_config(empty_url, migration_lock_held=True), "head")
-
-
-@pytest.mark.parametrize("wait", ["soon", -1, float("nan")])
-def test_a_senseless_wait_is_refused(empty_url: str, wait: object) -> None:
-    """lock_wait must be a number of seconds."""
-    with pytest.raises(CommandError, match="number of seconds"):
-        command.upgrade(alembic_config(empty_url, lock_wait=wait), "head")
-
-
-def test_a_connection_of_the_caller_is_left_as_it_was(empty_url: str) -> None:
-    """Migrations are committed; no lock and no setting stays behind."""
-    engine = create_engine(empty_url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.connect() as connection:
-        command.upgrade(alembic_config(connection=connection), "head")
-        assert not connection.in_transaction()
-        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "0"
-        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
-        assert connection.exec_driver_sql(locks).scalar() == 0
-        connection.rollback()
-        assert inspect(connection).has_table("messages")
-    engine.dispose()
-
-
-def test_a_transaction_of_the_caller_stays_open(empty_url: str) -> None:
-    """The caller's rollback takes the whole migration back."""
-    engine = create_engine(empty_url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.connect() as connection:
-        transaction = connection.begin()
-        command.upgrade(alembic_config(connection=connection), "head")
-        assert transaction.is_active
-        assert inspect(connection).has_table("messages")
-        transaction.rollback()
-        assert not inspect(connection).has_table("messages")
-    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from drydock.migrate import Migrated
 
 
-@command(help={"to": "A revision; the newest by default."})
-def migrate(console: Console, to: str = "head", json: bool = False) -> None:
-    """Bring the schema up to the newest migration."""
+@command(
+    help={
+        "to": "A revision; the newest by default.",
+        "allow-data-loss": "Run migrations that lose data without saying so in their file.",
+    }
+)
+def migrate(console: Console, to: str = "head", allow_data_loss: bool = False, json: bool = False) -> None:
+    """Bring the schema up to the newest migration. One that would lose data must say so, or be allowed to."""
     from drydock import migrate as work
 
     with changing(console, "migrate") as environment, console.phase("migrate"):
-        result = work.upgrade(environment, target=to)
+        result = work.upgrade(environment, target=to, allow_data_loss=allow_data_loss)
     _show(console, result)
 
 
@@ -119,6 +124,7 @@ def _show(console: Console, result: Migrated) -> None:
     data = {"before": result.before, "after": result.after, "steps": [step.__dict__ for step in result.steps]}
     if result.steps:
         lines = [f"{step.revision}  {step.title}  ({step.seconds * 1000:.0f} ms)" for step in result.steps]
+        lines += [f"⚠ {step.revision} destroyed: {step.destroys}" for step in result.steps if step.destroys]
     else:
         lines = [f"Nothing to do: the database is at {', '.join(result.after) or 'the beginning'}."]
     console.result(data, lines)
