@@ -97,10 +97,10 @@ def reconnoitre(connection: Connection, table: str) -> Target:
 
 
 def fingerprint(connection: Connection, table: str) -> tuple[Any, ...]:
-    """What a table holds that is not the attacker's, and how it is guarded."""
+    """Which versions of which rows a table holds that are not the attacker's, and how it is guarded."""
     tenant = "id" if table == "organizations" else "tenant_id"
     query = f"""
-        SELECT (SELECT md5(string_agg(x::text, '|' ORDER BY id)) FROM {table} AS x
+        SELECT (SELECT md5(string_agg(concat(id, ctid, xmin), '|' ORDER BY id)) FROM {table} AS x
                 WHERE {tenant} IS DISTINCT FROM '{ATTACKER}'),
                relrowsecurity, relforcerowsecurity, relowner, relacl::text, pg_get_functiondef('{table}_rows'::regproc),
                (SELECT array_agg(p::text ORDER BY polname) FROM pg_policy AS p WHERE polrelid = c.oid)
