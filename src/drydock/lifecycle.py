@@ -151,5 +151,4 @@ def _digest(environment: Environment) -> str:
     limits = (settings.postgres_memory, settings.postgres_shm, settings.redis_memory)
     ports = (settings.postgres_port or state.postgres_port, settings.redis_port or state.redis_port)
     images = (settings.postgres_image, settings.redis_image, settings.images)
-    roles = (settings.owner, settings.app_user, settings.backup_user)
-    return configuration.digest(environment, *limits, *map(str, ports), *images, *roles)
+    return configuration.digest(environment, *limits, *map(str, ports), *images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from app.seeds import TABLES, seed
 if TYPE_CHECKING:
     from drydock.environment import Environment
     from tests.app.conftest import AppDatabase
+    from tests.checkout import Checkout
 
 
 @pytest.fixture
@@ -102,6 +104,18 @@ def test_a_dump_by_the_owner_fails_rather_than_being_short(seeded: AppDatabase, 
     code, _, complaint = _dump(head, seeded.name, head.settings.owner, head.settings.owner_password)
     assert code == 1
     assert "row-level security" in complaint
+
+
+def test_an_existing_checkout_gets_the_role(scratch: Checkout) -> None:
+    """Where .env lacks its password and the server the role, the next up brings both, servers running or not."""
+    dotenv = scratch.root / ".env"
+    before = dotenv.read_text()
+    dotenv.write_text(re.sub("^POSTGRES_BACKUP_PASSWORD=.*\n", "", before, flags=re.MULTILINE))
+    assert "added POSTGRES_BACKUP_PASSWORD to .env" in scratch.run("up").stderr
+    assert scratch.query("SELECT current_user::text", role="backup") == [("app_backup",)]
+    dotenv.write_text(before)
+    scratch.run("up")
+    assert scratch.query("SELECT current_user::text", role="backup") == [("app_backup",)]
 
 
 def _dump(environment: Environment, database: str, user: str, password: str) -> tuple[int, str, str]:

@@ -181,13 +181,13 @@ def render_create_tenant_table(context: AutogenContext, operation: CreateTenantT
 @renderers.dispatch_for(EnableTenantIsolationOp)
 def render_enable(_context: AutogenContext, operation: EnableTenantIsolationOp) -> str:
     """How autogenerate writes `op.enable_tenant_isolation`."""
-    return f'op.enable_tenant_isolation("{operation.table_name}")'
+    return f"op.enable_tenant_isolation({operation.table_name!r})"
 
 
 @renderers.dispatch_for(DisableTenantIsolationOp)
 def render_disable(_context: AutogenContext, operation: DisableTenantIsolationOp) -> str:
     """How autogenerate writes `op.disable_tenant_isolation`."""
-    return f'op.disable_tenant_isolation("{operation.table_name}")'
+    return f"op.disable_tenant_isolation({operation.table_name!r})"
 
 
 rewriter = Rewriter()

@@ -23,10 +23,8 @@ from sqlalchemy.util import await_only
 from app.errors import TenantError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
-    import psycopg
-    from psycopg.pq.abc import PGconn
     from sqlalchemy import Connection, Engine
 
 MAX_REASON = 500
@@ -80,8 +78,11 @@ def tenant_context(tenant_id: UUID) -> Iterator[None]:
     outer = _scope.get()
     if outer.tenant_id not in {None, tenant_id}:
         raise TenantError(f"Work for {outer} is going on; leave its tenant_context before working for {tenant_id}.")
-    with _entered(Scope(tenant_id, outer.reason)):
+    token = _scope.set(Scope(tenant_id, outer.reason))
+    try:
         yield
+    finally:
+        _scope.reset(token)
 
 
 @contextmanager
@@ -99,8 +100,11 @@ def system_access(reason: str) -> Iterator[None]:
     outer = _scope.get()
     if outer.reason not in {"", reason}:
         raise TenantError(f"System access is open for “{outer.reason}”; leave it before opening it for another reason.")
-    with _entered(Scope(outer.tenant_id, reason)):
+    token = _scope.set(Scope(outer.tenant_id, reason))
+    try:
         yield
+    finally:
+        _scope.reset(token)
 
 
 def install(engine: Engine) -> None:
@@ -112,15 +116,6 @@ def install(engine: Engine) -> None:
     for name, listener in (("begin", _begin), ("before_cursor_execute", _check)):
         if not event.contains(engine, name, listener):
             event.listen(engine, name, listener)
-
-
-@contextmanager
-def _entered(scope: Scope) -> Iterator[None]:
-    token = _scope.set(scope)
-    try:
-        yield
-    finally:
-        _scope.reset(token)
 
 
 def _begin(connection: Connection) -> None:
@@ -138,7 +133,7 @@ def _begin(connection: Connection) -> None:
         _open_door(connection, scope)
 
 
-def _begin_at_once(driver: psycopg.Connection[Any] | AsyncConnection[Any], command: str) -> bool:
+def _begin_at_once(driver: Any, command: str) -> bool:
     """Send BEGIN and what follows in one round trip; psycopg by itself takes one for each.
 
     False where that is not possible or did not work: the ordinary way then does it, or raises what is wrong in
@@ -146,19 +141,13 @@ def _begin_at_once(driver: psycopg.Connection[Any] | AsyncConnection[Any], comma
     """
     if driver.isolation_level or driver.read_only is not None or driver.deferrable is not None:
         return False
-    query = command.encode()
     try:
-        if isinstance(driver, AsyncConnection):
-            return await_only(driver.wait(_send(driver.pgconn, query)))
-        return driver.wait(_send(driver.pgconn, query))
+        driver.pgconn.send_query(command.encode())
+        answer = driver.wait(execute(driver.pgconn))
+        results = await_only(answer) if isinstance(driver, AsyncConnection) else answer
     except DriverError:
         return False
-
-
-def _send(pgconn: PGconn, query: bytes) -> Generator[Any, Any, bool]:
-    pgconn.send_query(query)
-    results = yield from execute(pgconn)
-    return all(result.status != ExecStatus.FATAL_ERROR for result in results)
+    return bool(results[-1].status == ExecStatus.COMMAND_OK)
 
 
 def _open_door(connection: Connection, scope: Scope) -> None:
@@ -171,7 +160,7 @@ def _open_door(connection: Connection, scope: Scope) -> None:
 def _check(connection: Connection, *_statement: Any) -> None:
     """Refuse a statement whose surroundings work for another scope than its transaction."""
     begun, now = connection.info.get(BEGUN_FOR, NOBODY), _scope.get()
-    if begun != now:
+    if begun is not now and begun != now:
         raise TenantError(
             f"This transaction was begun for {begun}, and the statement comes from a context for {now}:"
             " begin a transaction inside the context. A connection in autocommit works for no tenant."

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
-from sqlalchemy import create_engine, func, select, text
+from psycopg.pq import TransactionStatus
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
@@ -19,6 +23,8 @@ from app.errors import TenantError
 from app.models import Organization
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
     from tests.app.conftest import AppDatabase
@@ -111,6 +117,8 @@ def test_autocommit_cannot_work_for_a_tenant(engine: Engine, tenants: tuple[UUID
         with tenant_context(tenants[0]), pytest.raises(TenantError, match="autocommit"):
             connection.execute(SLUGS)
         assert connection.scalars(SLUGS).all() == []
+        driver: Any = connection.connection.driver_connection
+        assert driver.info.transaction_status == TransactionStatus.IDLE
 
 
 @pytest.mark.parametrize("level", ["SERIALIZABLE", "REPEATABLE READ"])
@@ -121,16 +129,29 @@ def test_isolation_levels_are_kept(engine: Engine, tenants: tuple[UUID, UUID], l
         assert connection.scalars(SLUGS).all() == ["acme"]
 
 
+def end_backend(url: str, driver: psycopg.Connection[Any]) -> None:
+    """The server ends the session, and says so."""
+    with psycopg.connect(url) as administrator:
+        administrator.execute("SELECT pg_terminate_backend(%s, 5000)", [driver.info.backend_pid])
+
+
+def cut_socket(_url: str, driver: psycopg.Connection[Any]) -> None:
+    """The network goes away without a word."""
+    with socket.socket(fileno=os.dup(driver.pgconn.socket)) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("lose", [end_backend, cut_socket])
 def test_a_lost_connection_is_reported_by_sqlalchemy(
-    app_database: AppDatabase, engine: Engine, tenants: tuple[UUID, UUID]
+    app_database: AppDatabase,
+    engine: Engine,
+    tenants: tuple[UUID, UUID],
+    lose: Callable[[str, Any], None],
 ) -> None:
-    """A backend that ended between two transactions is a DBAPIError that says so, and the next one works."""
-    with engine.begin() as connection:
-        pid = connection.scalar(text("SELECT pg_backend_pid()"))
-    administrator = create_engine(app_database.superuser_url)
-    with administrator.begin() as connection:
-        assert connection.scalar(select(func.pg_terminate_backend(pid, 5000)))
-    administrator.dispose()
+    """A session that was lost between two transactions is a DBAPIError that says so, and the next one works."""
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+    lose(app_database.superuser_url, driver)
     with pytest.raises(DBAPIError) as caught:
         found(engine, tenants[0])
     assert caught.value.connection_invalidated
