@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -23,10 +24,19 @@ KEPT = re.compile(r"-+ database kept by drydock -+\n(\S+)\n(.+)\n")
 
 
 def run(pytester: pytest.Pytester, root: Path, code: str, *options: str) -> pytest.RunResult:
-    """Run `code` as the only test module of the project at `root`; every warning is an error."""
+    """Run `code` as the only test module of the project at `root`, in this process; every warning is an error."""
+    return pytester.runpytest_inprocess(*_arguments(pytester, root, code), *options)
+
+
+def run_apart(pytester: pytest.Pytester, root: Path, code: str, *options: str) -> pytest.RunResult:
+    """The same in a process of its own, which may be killed."""
+    return pytester.runpytest_subprocess(*_arguments(pytester, root, code), *options)
+
+
+def _arguments(pytester: pytest.Pytester, root: Path, code: str) -> list[str]:
     pytester.makeconftest(PLUGIN)
     pytester.makepyfile(code)
-    return pytester.runpytest_subprocess("--rootdir", str(root), "-p", "no:cacheprovider", "-W", "error", *options)
+    return ["--rootdir", str(root), "-p", "no:cacheprovider", "-W", "error"]
 
 
 def server(root: Path, engine: str = "embedded") -> Environment:
@@ -52,5 +62,13 @@ def connect_as_told(result: pytest.RunResult, statement: str) -> str:
     """What the command that a report prints answers to a statement."""
     found = KEPT.search(result.stdout.str())
     assert found, result.stdout.str()
-    command = [*shlex.split(found.group(2)), "-Atc", statement]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    command = [*shlex.split(found.group(2)), "-P", "pager=off", "-Atc", statement]
+    # `docker exec -it` wants a terminal to read from; this one has no height, and psql would page.
+    keyboard, terminal = os.openpty()
+    try:
+        return subprocess.run(
+            command, stdin=terminal, stdout=subprocess.PIPE, text=True, check=True, timeout=30
+        ).stdout.strip()
+    finally:
+        os.close(keyboard)
+        os.close(terminal)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.throwaway.server import stop_all
-from tests.checkout import Checkout
-from tests.testing_project import clones, connect_as_told, query, run, server
+from tests.testing_project import clones, connect_as_told, query, run, run_apart, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.checkout import Checkout
 
 INSERT = "INSERT INTO organizations (id, slug, name) VALUES (gen_random_uuid(), 'mine', 'Mine')"
 COUNT = "SELECT count(*) FROM organizations"
@@ -29,18 +30,26 @@ KILLED = """
     import os, signal
 
     def test_killed(postgres):
-        postgres.connect()
         os.kill(os.getpid(), signal.SIGKILL)
 """
-GREEN = "def test_green(postgres): assert postgres.connect().close() is None"
+GREEN = "def test_green(postgres): postgres.connect().close()"
+NAMES = "SELECT datname FROM pg_database ORDER BY 1"
 
 
 @pytest.fixture(scope="module")
-def shop(embedded_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """This bundle's files in a folder of their own, with a throwaway server that stays warm from test to test."""
-    root = Checkout(tmp_path_factory.mktemp(f"plugin-{embedded_engine}") / "the shop").root
-    yield root
-    stop_all(root)
+def shop(embedded_engine: str, scratch: Checkout) -> Iterator[Path]:  # noqa: ARG001 - it skips where there is none
+    """This bundle with the developer's own environment up, and a throwaway server that stays warm from test to test."""
+    before = scratch.query(NAMES)
+    yield scratch.root
+    stop_all(scratch.root)
+    assert scratch.query(NAMES) == before
+
+
+def test_workers_share_one_server(pytester: pytest.Pytester, shop: Path) -> None:
+    """Four xdist workers that start at once get databases of their own on one server, from one template."""
+    run_apart(pytester, shop, ISOLATED, "-n", "4").assert_outcomes(passed=8)
+    assert clones(shop) == []
+    assert query(server(shop), "SELECT count(*) FROM pg_database WHERE datistemplate AND datname LIKE 'app%'") == [(1,)]
 
 
 def test_each_test_has_a_migrated_database_of_its_own(pytester: pytest.Pytester, shop: Path) -> None:
@@ -49,12 +58,16 @@ def test_each_test_has_a_migrated_database_of_its_own(pytester: pytest.Pytester,
     assert clones(shop) == []
 
 
-def test_workers_share_one_server(pytester: pytest.Pytester, shop: Path) -> None:
-    """Four xdist workers that start at once get databases of their own on one server, from one template."""
-    stop_all(shop)
-    run(pytester, shop, ISOLATED, "-n", "4").assert_outcomes(passed=8)
-    assert clones(shop) == []
-    assert query(server(shop), "SELECT count(*) FROM pg_database WHERE datistemplate AND datname LIKE 'app%'") == [(1,)]
+def test_the_developers_own_environment_is_another(shop: Path, scratch: Checkout) -> None:
+    """The clusters, their ports and their passwords differ; the module's fixture compares the databases."""
+    own, theirs = scratch.environment, server(shop)
+    for mine, other in (
+        (own.state.system_identifier, theirs.state.system_identifier),
+        (own.state.postgres_port, theirs.state.postgres_port),
+        (own.state.redis_port, theirs.state.redis_port),
+        (own.superuser.password, theirs.superuser.password),
+    ):
+        assert mine != other
 
 
 def test_a_failed_test_keeps_its_database(pytester: pytest.Pytester, shop: Path) -> None:
@@ -84,12 +97,50 @@ def test_keeping_is_a_choice(pytester: pytest.Pytester, shop: Path, keep: str, k
     assert len(clones(shop)) - before == kept
 
 
+def test_a_failing_teardown_and_an_expected_failure(pytester: pytest.Pytester, shop: Path) -> None:
+    """An error after the test keeps the database; a failure that is expected does not."""
+    before = len(clones(shop))
+    code = """
+        import pytest
+
+        @pytest.fixture
+        def broken(postgres):
+            yield
+            raise OSError("late")
+
+        def test_error(broken): pass
+
+        @pytest.mark.xfail
+        def test_expected(postgres): assert False
+    """
+    run(pytester, shop, code).assert_outcomes(passed=1, errors=1, xfailed=1)
+    assert len(clones(shop)) - before == 1
+
+
 def test_a_killed_run_is_cleared_up_by_the_next(pytester: pytest.Pytester, shop: Path) -> None:
-    """What a run under SIGKILL leaves behind is gone after the next one; other processes' databases are not touched."""
+    """What a run under SIGKILL leaves behind is gone after the next one; what is kept stays."""
     before = clones(shop)
-    run(pytester, shop, KILLED)
+    run_apart(pytester, shop, KILLED)
     assert len(clones(shop)) > len(before)
     run(pytester, shop, GREEN).assert_outcomes(passed=1)
+    assert clones(shop) == before
+
+
+def test_a_leaked_connection_does_not_keep_a_database(pytester: pytest.Pytester, shop: Path) -> None:
+    """A session that a test leaves open, in a transaction even, is ended with its database."""
+    before = clones(shop)
+    code = """
+        held = []
+
+        def test_leaks(postgres):
+            held.append(postgres.connect())
+            held[0].execute("LOCK TABLE users")
+
+        def test_next(postgres):
+            held[0].pgconn.finish()
+            held[0].close()
+    """
+    run(pytester, shop, code).assert_outcomes(passed=2)
     assert clones(shop) == before
 
 
@@ -115,7 +166,7 @@ def test_seeds_on_request(pytester: pytest.Pytester, shop: Path) -> None:
 
 
 def test_coroutines(pytester: pytest.Pytester, shop: Path) -> None:
-    """A coroutine connects without blocking its loop, and has further databases made in a thread."""
+    """A coroutine connects without blocking its loop, and has further databases made in threads."""
     code = """
         import asyncio
 

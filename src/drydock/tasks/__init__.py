@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from drydock.tasks import environment, images, inspection, migrations, seeds, servers
+from drydock.tasks import environment, images, inspection, migrations, seeds, servers, tests
 
 __all__ = ["namespace"]
 
@@ -17,4 +17,5 @@ def namespace() -> Collection:
     for name, group in (("migrate", migrations.group()), ("seed", seeds.group()), ("reset", seeds.reset_group())):
         top.add_collection(group, name=name)
     top.add_collection(images.group(), name="images")
+    top.add_collection(tests.group(), name="test")
     return top

@@ -50,8 +50,9 @@ def down(console: Console, json: bool = False) -> None:
 
 @command(help={"yes": YES_HELP})
 def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
-    """Remove this checkout's servers with all their data. There is no way back; it asks first."""
+    """Remove this checkout's servers, those for tests too, with all their data. There is no way back; it asks first."""
     from drydock.environment import refuse_in_production
+    from drydock.throwaway.server import stop_all
 
     current = settings()
     refuse_in_production(current, "destroy")
@@ -61,6 +62,7 @@ def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
             f"This removes {names} for good. Type {environment.state.name} to go on:", environment.state.name, yes=yes
         )
         with console.phase("destroy"):
+            stop_all(current.root)
             removed = environment.engine.destroy()
         environment.record(engine="", engine_reason="", system_identifier="", started_with="", runs="", images={})
     console.result({"removed": removed}, [f"Removed {', '.join(removed) or 'nothing'}. Backups and .env stay."])

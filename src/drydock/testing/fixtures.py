@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -59,7 +59,7 @@ def redis_namespace(postgres_server: Environment) -> Iterator[Namespace]:
         yield found
         namespace.close_namespace(postgres_server, found)
     except DrydockError as error:
-        _fail(error)
+        raise _sentence(error) from None
 
 
 def _bench(config: pytest.Config) -> Bench:
@@ -76,7 +76,7 @@ def _bench(config: pytest.Config) -> Bench:
             )
             config.stash[BENCH] = Bench(server)
         except DrydockError as error:
-            _fail(error)
+            raise _sentence(error) from None
     return config.stash[BENCH]
 
 
@@ -84,9 +84,9 @@ def _hand_out(request: pytest.FixtureRequest, size: str) -> Database:
     try:
         return _bench(request.config).hand_out(request.node, size)
     except DrydockError as error:
-        _fail(error)
+        raise _sentence(error) from None
 
 
-def _fail(error: DrydockError) -> NoReturn:
-    """A sentence instead of a traceback through drydock."""
-    pytest.fail("\n".join(filter(None, (error.message, error.hint))), pytrace=False)
+def _sentence(error: DrydockError) -> BaseException:
+    """What fails the test, without a traceback through drydock."""
+    return pytest.fail.Exception("\n".join(filter(None, (error.message, error.hint))), pytrace=False)

@@ -20,8 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the plugin's marker."""
+    """Declare the plugin's marker, and refuse wrong options before anything runs."""
     config.addinivalue_line("markers", options.MARKER)
+    options.check(config)
 
 
 @pytest.hookimpl(wrapper=True)

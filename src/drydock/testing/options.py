@@ -30,6 +30,16 @@ def add(parser: pytest.Parser) -> None:
     )
 
 
+def check(config: pytest.Config) -> None:
+    """Read every option once.
+
+    Raises:
+        UsageError: for the first that makes no sense.
+    """
+    for read in (keep, engine, idle, data):
+        read(config)
+
+
 def keep(config: pytest.Config) -> str:
     """Whose databases stay."""
     return str(config.getoption("--drydock-keep") or _one_of(config, "drydock_keep", KEEP))

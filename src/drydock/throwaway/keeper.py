@@ -5,13 +5,12 @@ It waits on a lock that ends with its holders, so that a run that was killed is 
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drydock.engine import process_table
 from drydock.settings import Settings, child_environment, load
 from drydock.throwaway import identity, place
 from drydock.throwaway.locks import Locks
@@ -24,20 +23,20 @@ LOOK = 5.0  # seconds between looks at whether there is still something to keep
 
 
 def spawn(environment: Environment, idle: float) -> None:
-    """Start the keeper of a server that has just been started."""
+    """Start the keeper of a server that has just been started, in a session of its own.
+
+    Not with subprocess, whose Popen complains when it is dropped while its process lives on.
+    """
     settings = environment.settings
-    arguments = [str(settings.root), settings.engine, str(idle)]
-    with (settings.folder / "keeper.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "drydock.throwaway.keeper", *arguments],
-            cwd=settings.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=child_environment({}),
-        )
-    process_table.adopt(process)
+    # -P: nothing in the folder that the tests run in may stand in for a module of ours.
+    command = [sys.executable, "-P", "-m", __name__, str(settings.root), settings.engine, str(idle)]
+    log = str(settings.folder / "keeper.log")
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    os.posix_spawn(sys.executable, command, child_environment({}), file_actions=files, setsid=True)
 
 
 def note_kept(environment: Environment) -> None:
