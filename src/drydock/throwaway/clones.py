@@ -11,7 +11,7 @@ from psycopg import sql
 
 from drydock import postgres
 from drydock.throwaway.dressing import Dressing
-from drydock.throwaway.errands import Errand, Errands
+from drydock.throwaway.errands import Errand, Errands, GoneError
 
 if TYPE_CHECKING:
     from drydock.environment import Environment
@@ -70,10 +70,12 @@ class Clones:
         Raises:
             DrydockError: where it cannot be made.
         """
-        spare = self._spares.pop(template, None) or self._order(template)
-        self._maker.finish(spare.errand)
-        self._spares[template] = self._order(template)
-        return spare.name
+        try:
+            return self._take(template)
+        except GoneError:
+            # A test may end every session on the server, ours too.
+            self._reconnect()
+            return self._take(template)
 
     def condemn(self, name: str) -> None:
         """Have a database removed. It happens one later: who is just leaving it would hold that up for 100 ms."""
@@ -89,7 +91,7 @@ class Clones:
         self._kept += 1
         self._made.discard(name)
         comment = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(reason))
-        self._remover.finish(self._remover.send(f"keep {name}", [comment]))
+        self._remover.finish(self._clear_up(f"keep {name}", comment))
         return True
 
     def close(self) -> None:
@@ -100,10 +102,26 @@ class Clones:
         """
         try:
             self._maker.close()
+        except GoneError:
+            self._reconnect()
+            self._maker.close()
         finally:
             for name in sorted(self._made):
                 self._remove(name)
             self._remover.close()
+
+    def _take(self, template: str) -> str:
+        spare = self._spares.pop(template, None) or self._order(template)
+        self._maker.finish(spare.errand)
+        self._spares[template] = self._order(template)
+        return spare.name
+
+    def _reconnect(self) -> None:
+        """Begin with new connections; what was under way on the old ones is removed at the end, if it came about."""
+        for errands in (self._maker, self._remover):
+            errands.connection.close()
+        self._spares.clear()
+        self._maker, self._remover = self._errands(), self._errands()
 
     def _errands(self) -> Errands:
         connection = postgres.administer(self._environment)
@@ -126,4 +144,11 @@ class Clones:
     def _remove(self, name: str) -> None:
         self._made.discard(name)
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        self._remover.send(f"remove {name}", [statement])
+        self._clear_up(f"remove {name}", statement)
+
+    def _clear_up(self, purpose: str, statement: sql.Composed) -> Errand:
+        try:
+            return self._remover.send(purpose, [statement])
+        except GoneError:
+            self._reconnect()
+            return self._remover.send(purpose, [statement])
