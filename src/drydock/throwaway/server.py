@@ -152,6 +152,6 @@ def _digest(environment: Environment) -> str:
 
 def _write_pgpass(environment: Environment) -> None:
     """Passwords for people's own clients, on the ports of this machine."""
-    roles = (environment.superuser, environment.owner, environment.app)
+    roles = (environment.superuser, environment.owner, environment.app, environment.backup)
     lines = [f"{HOST}:{environment.state.postgres_port}:*:{role.name}:{role.password}\n" for role in roles]
     write_atomic(environment.settings.folder / "secrets" / "pgpass_host", "".join(lines), durable=False)
