@@ -26,7 +26,7 @@ class Bench:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._clones = Clones(server.environment)
+        self._clones = Clones(server.environment, server.left_behind)
         self._lock = threading.Lock()
 
     def hand_out(self, item: pytest.Item, size: str) -> Database:

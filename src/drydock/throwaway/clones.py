@@ -14,21 +14,27 @@ from drydock.throwaway.dressing import Dressing
 from drydock.throwaway.errands import Errand, Errands, GoneError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drydock.environment import Environment
 
 PREFIX = "test_"
 KEPT = 10  # databases of failed tests that one process keeps, and that stay from earlier runs
 
-# A process's databases bear its token, and so do its connections: without the latter, the former are abandoned.
-_ABANDONED = r"""
-SELECT datname FROM pg_database
-WHERE datname ~ ('^' || %(prefix)s || '[0-9a-f]{8}_\d+$') AND shobj_description(oid, 'pg_database') IS NULL
-  AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'drydock ' || split_part(datname, '_', 2))
+# What is kept has a comment.
+_LEFT = """
+SELECT datname FROM pg_database WHERE starts_with(datname, %(prefix)s) AND shobj_description(oid, 'pg_database') IS NULL
 UNION ALL
 (SELECT datname FROM pg_database
  WHERE starts_with(datname, %(prefix)s) AND shobj_description(oid, 'pg_database') IS NOT NULL
  ORDER BY oid::bigint DESC OFFSET %(kept)s)
 """
+
+
+def left_behind(environment: Environment) -> list[str]:
+    """The databases of killed runs, and those kept longest ago. Ask only while nobody uses the server."""
+    with postgres.administer(environment) as connection:
+        return [str(name) for (name,) in connection.execute(_LEFT, {"prefix": PREFIX, "kept": KEPT}).fetchall()]
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ class Clones:
 
     Args:
         environment: of the throwaway server.
+        left_behind: databases to remove on the side.
 
     Raises:
         DrydockError: where the server does not answer or is not ours.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, left_behind: Iterable[str] = ()) -> None:
         self._environment = environment
         self._token = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -59,10 +66,8 @@ class Clones:
         self._condemned = ""
         self._kept = 0
         self._maker, self._remover = self._errands(), self._errands()
-        with postgres.administer(environment) as connection:
-            abandoned = connection.execute(_ABANDONED, {"prefix": PREFIX, "kept": KEPT}).fetchall()
-        for (name,) in abandoned:
-            self._remove(str(name))
+        for name in left_behind:
+            self._remove(name)
 
     def take(self, template: str) -> str:
         """A database of the caller's own, equal to the template.
@@ -124,9 +129,7 @@ class Clones:
         self._maker, self._remover = self._errands(), self._errands()
 
     def _errands(self) -> Errands:
-        connection = postgres.administer(self._environment)
-        connection.execute(sql.SQL("SET application_name = {}").format(sql.Literal(f"drydock {self._token}")))
-        return Errands(connection)
+        return Errands(postgres.administer(self._environment))
 
     def _order(self, template: str) -> Spare:
         if template not in self._dressings:

@@ -12,10 +12,11 @@ from drydock.errors import BusyError, DrydockError
 from drydock.files import write_atomic
 from drydock.settings import load
 from drydock.state import StateFile
-from drydock.throwaway import identity, keeper, place, templates
+from drydock.throwaway import clones, identity, keeper, place, templates
 from drydock.throwaway.locks import Lease, Locks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from drydock.environment import Environment
@@ -30,10 +31,12 @@ class Server:
 
     Attributes:
         environment: where it is, its roles and their passwords.
+        left_behind: databases of earlier runs that nobody uses any more.
     """
 
-    def __init__(self, environment: Environment, lease: Lease, idle: float) -> None:
+    def __init__(self, environment: Environment, lease: Lease, idle: float, left_behind: Sequence[str]) -> None:
         self.environment = environment
+        self.left_behind = left_behind
         self._locks = Locks(environment.settings.folder)
         self._lease = lease
         self._idle = idle
@@ -78,7 +81,8 @@ def open_server(root: Path, *, engine: str = "auto", idle: float = IDLE, data: s
     with locks.door():
         environment = _running(settings, locks) or _start(settings, reason, data, idle)
         identity.refuse_developers_own(environment)
-        return Server(environment, locks.join(), idle)
+        left_behind = clones.left_behind(environment) if locks.unused() else []
+        return Server(environment, locks.join(), idle, left_behind)
 
 
 def stop_all(root: Path) -> list[str]:
