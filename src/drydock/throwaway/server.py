@@ -78,6 +78,7 @@ def open_server(root: Path, *, engine: str = "auto", idle: float = IDLE, data: s
     settings = identity.settings_for(own, chosen)
     StateFile(own.folder).prepare()
     locks = Locks(settings.folder)
+    locks.prepare()
     with locks.door():
         environment = _running(settings, locks) or _start(settings, reason, data, idle)
         identity.refuse_developers_own(environment)
@@ -97,6 +98,7 @@ def stop_all(root: Path) -> list[str]:
         if not settings.folder.exists():
             continue
         locks = Locks(settings.folder)
+        locks.prepare()
         with locks.door():
             if not locks.unused():
                 raise BusyError(f"Tests are running on the {engine} server for tests.", hint="Let them end first.")
