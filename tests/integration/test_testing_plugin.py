@@ -144,6 +144,24 @@ def test_a_leaked_connection_does_not_keep_a_database(pytester: pytest.Pytester,
     assert clones(shop) == before
 
 
+def test_a_test_may_end_every_session(pytester: pytest.Pytester, shop: Path) -> None:
+    """A test that ends all sessions on the server, those of the plugin too, fails no other test."""
+    before = clones(shop)
+    code = """
+        END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname <> current_database()"
+
+        def test_ends(postgres):
+            with postgres.connect("superuser") as connection:
+                assert connection.execute(END).rowcount > 1
+
+        def test_next(postgres):
+            postgres.connect().close()
+    """
+    run(pytester, shop, code).assert_outcomes(passed=2)
+    run(pytester, shop, GREEN).assert_outcomes(passed=1)
+    assert clones(shop) == before
+
+
 def test_seeds_on_request(pytester: pytest.Pytester, shop: Path) -> None:
     """`seeded_postgres` and the marker give a clone with the project's seeds; the plain one has no rows."""
     code = f"""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock import postgres
+from drydock.engine.process_table import inside
 from drydock.errors import DrydockError
 from drydock.settings import load
 from drydock.state import StateFile, create
@@ -149,16 +150,23 @@ def test_wrong_options_are_named(pytester: pytest.Pytester, parcels: Path, optio
     pytest.LineMatcher([*result.outlines, *result.errlines]).fnmatch_lines([words])
 
 
-def test_a_copied_checkout_gets_its_own_server(parcels: Path, tmp_path: Path) -> None:
-    """What came along of the original's is not used, and the original goes on."""
+@pytest.mark.parametrize("data", ["auto", "disk"])
+def test_a_copied_checkout_gets_its_own_server(parcels: Path, tmp_path: Path, data: str) -> None:
+    """What came along of the original's is not used; the copy's server ends when the copy is removed."""
     with contextlib.closing(open_server(parcels)) as original:
         copy = tmp_path / "copy"
         shutil.copytree(parcels, copy, symlinks=True)
-        with contextlib.closing(open_server(copy, idle=0)) as other:
+        with contextlib.closing(open_server(copy, data=data)) as other:
             mine, theirs = other.environment.state, original.environment.state
             assert mine.system_identifier != theirs.system_identifier
             assert mine.postgres_port != theirs.postgres_port
-        assert not (copy / ".drydock" / "test-embedded").exists()
+            volumes = (copy / ".drydock" / "test-embedded" / "volumes").resolve()
+            assert inside(volumes)
+        shutil.rmtree(copy)
+        deadline = time.monotonic() + 20
+        while inside(volumes) or volumes.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert query(original.environment, "SELECT 1") == [(1,)]
 
 

@@ -27,6 +27,8 @@ LOG_LIMIT = 10 << 20  # bytes
 # How to end processes whose server is gone, and how many seconds each way gets. SIGINT cancels what a Postgres
 # process is doing, whereupon it notices that its postmaster is dead; SIGQUIT ends it at once.
 INSISTENCE = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+# For a server whose data goes with it: no checkpoint, which fails where the data has gone already.
+AT_ONCE = INSISTENCE[1:]
 AS_USER = "Run drydock as an ordinary user, or use the docker engine."
 
 
@@ -77,14 +79,18 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in child_environment({}).items() if not name.startswith("PG")} | dict(extra)
 
 
-def end_all(folder: Path) -> int:
+def end_all(folder: Path, ways: Sequence[tuple[signal.Signals, float]] = INSISTENCE) -> int:
     """End every server process that works in `folder`, ever less politely; returns how many there were.
+
+    Args:
+        folder: also of processes whose folder was removed under them.
+        ways: signals, and how many seconds each gets.
 
     Raises:
         EngineError: where one survives SIGKILL (it hangs in the kernel).
     """
     first = inside(folder)
-    for kind, seconds in INSISTENCE:
+    for kind, seconds in ways:
         deadline = time.monotonic() + seconds
         for pid in inside(folder):
             _signal(pid, kind)

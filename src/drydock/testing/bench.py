@@ -26,7 +26,7 @@ class Bench:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._clones = Clones(server.environment)
+        self._clones = Clones(server.environment, server.left_behind)
         self._lock = threading.Lock()
 
     def hand_out(self, item: pytest.Item, size: str) -> Database:
@@ -53,11 +53,12 @@ class Bench:
         item.stash[HELD] = []
         return "\n".join(told)
 
-    def take_back(self, item: pytest.Item) -> None:
-        """Have the databases of a test removed, but for those that are kept."""
+    def take_back(self, item: pytest.Item) -> str:
+        """Have the databases of a test removed, but for those that are kept; there is nothing to tell."""
         for database in item.stash.get(HELD, []):
             self._clones.condemn(database.name)
         item.stash[HELD] = []
+        return ""
 
     def close(self) -> None:
         """Remove what is not kept, and give the server up.

@@ -65,7 +65,7 @@ class Database:
         return {"DATABASE_URL": self.url, "DATABASE_OWNER_URL": self.owner_url, "DATABASE_URL_TEST": self.url}
 
     def connect(self, role: str = "app", **options: Any) -> psycopg.Connection[Any]:
-        """A psycopg connection as `app`, `owner` or `superuser`, with psycopg's own options."""
+        """A psycopg connection as `app`, `owner`, `backup` or `superuser`, with psycopg's own options."""
         return psycopg.connect(getattr(self, f"{role}_url"), **options)
 
     async def connect_async(self, role: str = "app", **options: Any) -> psycopg.AsyncConnection[Any]:

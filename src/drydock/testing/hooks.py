@@ -11,7 +11,7 @@ from drydock.testing import options
 from drydock.testing.fixtures import BENCH
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,12 +35,20 @@ def pytest_runtest_makereport(
     if bench is None:
         return report
     if keep == "all" or (keep == "failed" and report.failed):
-        told = bench.keep(item)
-        if told:
-            report.sections.append(("database kept by drydock", told))
+        _tell(report, lambda: bench.keep(item))
     if call.when == "teardown":
-        bench.take_back(item)
+        _tell(report, lambda: bench.take_back(item))
     return report
+
+
+def _tell(report: pytest.TestReport, work: Callable[[], str]) -> None:
+    """Put what became of a test's databases into its report; a server that is gone must not end the run."""
+    try:
+        told = work()
+    except DrydockError as error:
+        told = error.message
+    if told:
+        report.sections.append(("database kept by drydock", told))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -11,24 +11,30 @@ from psycopg import sql
 
 from drydock import postgres
 from drydock.throwaway.dressing import Dressing
-from drydock.throwaway.errands import Errand, Errands
+from drydock.throwaway.errands import Errand, Errands, GoneError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drydock.environment import Environment
 
 PREFIX = "test_"
 KEPT = 10  # databases of failed tests that one process keeps, and that stay from earlier runs
 
-# A process's databases bear its token, and so do its connections: without the latter, the former are abandoned.
-_ABANDONED = r"""
-SELECT datname FROM pg_database
-WHERE datname ~ ('^' || %(prefix)s || '[0-9a-f]{8}_\d+$') AND shobj_description(oid, 'pg_database') IS NULL
-  AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'drydock ' || split_part(datname, '_', 2))
+# What is kept has a comment.
+_LEFT = """
+SELECT datname FROM pg_database WHERE starts_with(datname, %(prefix)s) AND shobj_description(oid, 'pg_database') IS NULL
 UNION ALL
 (SELECT datname FROM pg_database
  WHERE starts_with(datname, %(prefix)s) AND shobj_description(oid, 'pg_database') IS NOT NULL
  ORDER BY oid::bigint DESC OFFSET %(kept)s)
 """
+
+
+def left_behind(environment: Environment) -> list[str]:
+    """The databases of killed runs, and those kept longest ago. Ask only while nobody uses the server."""
+    with postgres.administer(environment) as connection:
+        return [str(name) for (name,) in connection.execute(_LEFT, {"prefix": PREFIX, "kept": KEPT}).fetchall()]
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ class Clones:
 
     Args:
         environment: of the throwaway server.
+        left_behind: databases to remove on the side.
 
     Raises:
         DrydockError: where the server does not answer or is not ours.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, left_behind: Iterable[str] = ()) -> None:
         self._environment = environment
         self._token = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -59,10 +66,8 @@ class Clones:
         self._condemned = ""
         self._kept = 0
         self._maker, self._remover = self._errands(), self._errands()
-        with postgres.administer(environment) as connection:
-            abandoned = connection.execute(_ABANDONED, {"prefix": PREFIX, "kept": KEPT}).fetchall()
-        for (name,) in abandoned:
-            self._remove(str(name))
+        for name in left_behind:
+            self._remove(name)
 
     def take(self, template: str) -> str:
         """A database of the caller's own, equal to the template.
@@ -70,10 +75,12 @@ class Clones:
         Raises:
             DrydockError: where it cannot be made.
         """
-        spare = self._spares.pop(template, None) or self._order(template)
-        self._maker.finish(spare.errand)
-        self._spares[template] = self._order(template)
-        return spare.name
+        try:
+            return self._take(template)
+        except GoneError:
+            # A test may end every session on the server, ours too.
+            self._reconnect()
+            return self._take(template)
 
     def condemn(self, name: str) -> None:
         """Have a database removed. It happens one later: who is just leaving it would hold that up for 100 ms."""
@@ -89,7 +96,7 @@ class Clones:
         self._kept += 1
         self._made.discard(name)
         comment = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(reason))
-        self._remover.finish(self._remover.send(f"keep {name}", [comment]))
+        self._remover.finish(self._clear_up(f"keep {name}", comment))
         return True
 
     def close(self) -> None:
@@ -100,15 +107,29 @@ class Clones:
         """
         try:
             self._maker.close()
+        except GoneError:
+            self._reconnect()
+            self._maker.close()
         finally:
             for name in sorted(self._made):
                 self._remove(name)
             self._remover.close()
 
+    def _take(self, template: str) -> str:
+        spare = self._spares.pop(template, None) or self._order(template)
+        self._maker.finish(spare.errand)
+        self._spares[template] = self._order(template)
+        return spare.name
+
+    def _reconnect(self) -> None:
+        """Begin with new connections; what was under way on the old ones is removed at the end, if it came about."""
+        for errands in (self._maker, self._remover):
+            errands.connection.close()
+        self._spares.clear()
+        self._maker, self._remover = self._errands(), self._errands()
+
     def _errands(self) -> Errands:
-        connection = postgres.administer(self._environment)
-        connection.execute(sql.SQL("SET application_name = {}").format(sql.Literal(f"drydock {self._token}")))
-        return Errands(connection)
+        return Errands(postgres.administer(self._environment))
 
     def _order(self, template: str) -> Spare:
         if template not in self._dressings:
@@ -126,4 +147,11 @@ class Clones:
     def _remove(self, name: str) -> None:
         self._made.discard(name)
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        self._remover.send(f"remove {name}", [statement])
+        self._clear_up(f"remove {name}", statement)
+
+    def _clear_up(self, purpose: str, statement: sql.Composed) -> Errand:
+        try:
+            return self._remover.send(purpose, [statement])
+        except GoneError:
+            self._reconnect()
+            return self._remover.send(purpose, [statement])

@@ -6,22 +6,28 @@ and says so from Python 3.12 on.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import threading
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from psycopg import errors, pq, sql
+from psycopg import OperationalError, pq, sql
 
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from drydock.postgres import Connection
 
 SYNCED, FAILED = pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.FATAL_ERROR
+
+
+class GoneError(DrydockError):
+    """The connection was ended from outside."""
 
 
 @dataclass(eq=False)
@@ -53,10 +59,14 @@ class Errands:
         self.connection.pgconn.enter_pipeline_mode()
 
     def send(self, purpose: str, statements: Iterable[sql.Composed]) -> Errand:
-        """Have the server carry out the statements, and do not wait for it."""
+        """Have the server carry out the statements, and do not wait for it.
+
+        Raises:
+            GoneError: where the connection is gone.
+        """
         texts = [statement.as_bytes(self.connection) for statement in statements]
         errand, pgconn = Errand(purpose, len(texts)), self.connection.pgconn
-        with self._lock:
+        with self._lock, _noticing_the_end():
             self._open.append(errand)
             for text in texts:
                 pgconn.send_query_params(text, None)
@@ -70,9 +80,10 @@ class Errands:
         """Wait until all of an errand has been answered.
 
         Raises:
-            DrydockError: where the server refused part of it, or the connection is gone.
+            DrydockError: where the server refused part of it.
+            GoneError: where the connection is gone.
         """
-        with self._lock:
+        with self._lock, _noticing_the_end():
             while errand.pending:
                 self._take_answer()
         if errand.failure:
@@ -84,8 +95,9 @@ class Errands:
 
         Raises:
             DrydockError: naming what was refused and waited for by nobody.
+            GoneError: where the connection is gone.
         """
-        with self._lock, self.connection:
+        with self._lock, _noticing_the_end(), contextlib.closing(self.connection):
             while self._open:
                 self._take_answer()
         if self._failures:
@@ -111,10 +123,17 @@ class Errands:
         with selectors.DefaultSelector() as selector:
             selector.register(pgconn.socket, events)
             selector.select()
-        try:
-            pgconn.consume_input()
-        except errors.OperationalError as error:
-            raise DrydockError(f"The throwaway server has gone: {str(error).strip().splitlines()[0]}.") from error
+        pgconn.consume_input()
+
+
+@contextmanager
+def _noticing_the_end() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise GoneError(
+            f"The server for tests has ended our connection: {str(error).strip().splitlines()[0]}."
+        ) from error
 
 
 def _words(result: pq.abc.PGresult) -> str:

@@ -1,6 +1,7 @@
 """A small process beside a throwaway server that stops it when nobody has used it for long.
 
-It waits on a lock that ends with its holders, so that a run that was killed is noticed like one that ended.
+Users hold a lock that ends with its holder, so that a run that was killed is noticed like one that ended. The keeper
+looks rather than waits for it: for the moment that it had it, it would pass for a user itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
 
 KEPT = 8 * 3600.0  # seconds that a server with a failed test's database on it goes on: a working day
-LOOK = 5.0  # seconds between looks at whether there is still something to keep
+LOOK = 1.0  # seconds between looks at whether anybody uses the server
 
 
 def spawn(environment: Environment, idle: float) -> None:
@@ -29,7 +30,8 @@ def spawn(environment: Environment, idle: float) -> None:
     """
     settings = environment.settings
     # -P: nothing in the folder that the tests run in may stand in for a module of ours.
-    command = [sys.executable, "-P", "-m", __name__, str(settings.root), settings.engine, str(idle)]
+    facts = (settings.root, settings.engine, idle, (settings.folder / "volumes").resolve())
+    command = [sys.executable, "-P", "-m", __name__, *map(str, facts)]
     log = str(settings.folder / "keeper.log")
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -61,19 +63,22 @@ def retire(settings: Settings, locks: Locks, idle: float) -> bool:
         return True
 
 
-def keep(settings: Settings, idle: float) -> None:
-    """Wait until the server's time is over, and clear it away; or until it is gone or another."""
+def keep(settings: Settings, idle: float, data: Path) -> None:
+    """Watch until the server's time is over, and clear it away; or until it is gone or another.
+
+    Args:
+        settings: the server's.
+        idle: seconds that it may go unused.
+        data: where the embedded engine's data is: known when the whole checkout has been removed.
+    """
     locks, ours = Locks(settings.folder), _started(settings)
-    data = (settings.folder / "volumes").resolve()
     while _started(settings) == ours:
         try:
-            locks.wait_unused()
-            left = _seconds_left(settings.folder, locks, idle)
+            if retire(settings, locks, idle):
+                return
         except FileNotFoundError:
             break  # the whole checkout was removed
-        if left <= 0 and _started(settings) == ours and retire(settings, locks, idle):
-            return
-        time.sleep(max(0.1, min(left, LOOK)))
+        time.sleep(LOOK)
     if not settings.folder.exists():
         place.abandon(data)
 
@@ -93,4 +98,4 @@ def _seconds_left(folder: Path, locks: Locks, idle: float) -> float:
 
 
 if __name__ == "__main__":
-    keep(identity.settings_for(load(Path(sys.argv[1])), sys.argv[2]), float(sys.argv[3]))
+    keep(identity.settings_for(load(Path(sys.argv[1])), sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]))

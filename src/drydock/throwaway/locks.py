@@ -23,33 +23,33 @@ class Locks:
         self._door = folder.with_name(f"{folder.name}.lock")
         self._users = folder.with_name(f"{folder.name}.users")
 
+    def prepare(self) -> None:
+        """Make the files. Nothing else does: a keeper must not bring back what was removed with its checkout."""
+        self._door.touch(mode=0o600)
+        self._users.touch(mode=0o600)
+
     @contextmanager
     def door(self) -> Iterator[None]:
         """Hold what every start, stop and build is done under; waits for as long as another process holds it."""
-        with self._door.open("a") as handle:
+        with self._door.open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def join(self) -> Lease:
         """Count as a user until the lease is released or this process ends. Call it at the door."""
-        handle = os.open(self._users, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self._users, os.O_RDWR)
         fcntl.flock(handle, fcntl.LOCK_SH)
         os.utime(self._users)
         return Lease(handle, self._users)
 
     def unused(self) -> bool:
         """True where no process uses the server. Call it at the door, where nobody can join meanwhile."""
-        with self._users.open("a") as handle:
+        with self._users.open("r+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
-
-    def wait_unused(self) -> None:
-        """Wait until no process uses the server."""
-        with self._users.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
 
     def last_used(self) -> float:
         """When a process last began or ended to use the server, in seconds of the epoch."""

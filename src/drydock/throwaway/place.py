@@ -7,7 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from drydock.engine.processes import end_all
+from drydock.engine.process_table import collect, inside
+from drydock.engine.processes import AT_ONCE, end_all
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of random name and mode 0700 is made in it
 ROOM = 2 << 30  # bytes that must be free: a container's /dev/shm has 64 MB, which one template can fill
@@ -43,15 +44,23 @@ def remove(folder: Path) -> None:
     # A checkout that was copied has the link too, to data that is the original's.
     if volumes.is_symlink() and _owner(data) == str(volumes):
         abandon(data)
-    end_all(folder)
+    _end(folder)
     shutil.rmtree(folder)
 
 
 def abandon(data: Path) -> None:
-    """End the servers that work in a data folder, and remove it; nothing happens where there is none."""
+    """End the servers that work in a data folder, which may have been removed under them, and remove it."""
+    _end(data)
     if data.is_dir():
-        end_all(data)
         shutil.rmtree(data)
+
+
+def _end(folder: Path) -> None:
+    """End the servers in a folder; those that this very process started leave no zombie behind."""
+    servers = inside(folder)
+    end_all(folder, AT_ONCE)
+    for pid in servers:
+        collect(pid)
 
 
 def _sweep() -> None:

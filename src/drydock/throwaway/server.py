@@ -12,10 +12,11 @@ from drydock.errors import BusyError, DrydockError
 from drydock.files import write_atomic
 from drydock.settings import load
 from drydock.state import StateFile
-from drydock.throwaway import identity, keeper, place, templates
+from drydock.throwaway import clones, identity, keeper, place, templates
 from drydock.throwaway.locks import Lease, Locks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from drydock.environment import Environment
@@ -30,10 +31,12 @@ class Server:
 
     Attributes:
         environment: where it is, its roles and their passwords.
+        left_behind: databases of earlier runs that nobody uses any more.
     """
 
-    def __init__(self, environment: Environment, lease: Lease, idle: float) -> None:
+    def __init__(self, environment: Environment, lease: Lease, idle: float, left_behind: Sequence[str]) -> None:
         self.environment = environment
+        self.left_behind = left_behind
         self._locks = Locks(environment.settings.folder)
         self._lease = lease
         self._idle = idle
@@ -75,10 +78,12 @@ def open_server(root: Path, *, engine: str = "auto", idle: float = IDLE, data: s
     settings = identity.settings_for(own, chosen)
     StateFile(own.folder).prepare()
     locks = Locks(settings.folder)
+    locks.prepare()
     with locks.door():
         environment = _running(settings, locks) or _start(settings, reason, data, idle)
         identity.refuse_developers_own(environment)
-        return Server(environment, locks.join(), idle)
+        left_behind = clones.left_behind(environment) if locks.unused() else []
+        return Server(environment, locks.join(), idle, left_behind)
 
 
 def stop_all(root: Path) -> list[str]:
@@ -93,6 +98,7 @@ def stop_all(root: Path) -> list[str]:
         if not settings.folder.exists():
             continue
         locks = Locks(settings.folder)
+        locks.prepare()
         with locks.door():
             if not locks.unused():
                 raise BusyError(f"Tests are running on the {engine} server for tests.", hint="Let them end first.")
@@ -152,6 +158,6 @@ def _digest(environment: Environment) -> str:
 
 def _write_pgpass(environment: Environment) -> None:
     """Passwords for people's own clients, on the ports of this machine."""
-    roles = (environment.superuser, environment.owner, environment.app)
+    roles = (environment.superuser, environment.owner, environment.app, environment.backup)
     lines = [f"{HOST}:{environment.state.postgres_port}:*:{role.name}:{role.password}\n" for role in roles]
     write_atomic(environment.settings.folder / "secrets" / "pgpass_host", "".join(lines), durable=False)
