@@ -211,7 +211,7 @@ def test_redis_namespaces_do_not_see_each_other(pytester: pytest.Pytester, shop:
 
         @pytest.fixture(params=range(2))
         def client(request, redis_namespace):
-            with redis.Redis.from_url(redis_namespace.url) as client:
+            with redis.Redis.from_url(redis_namespace.url, client_name="mine") as client:
                 yield client
 
         def test_alone(client, redis_namespace):

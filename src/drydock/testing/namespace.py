@@ -16,7 +16,9 @@ COUNT = 4095  # databases but the first, which counts them (configuration.THROWA
 COUNTER = "drydock:namespaces"
 # Everything but what reaches beyond one's own database. Allowing one argument of a forbidden command is how Redis'
 # own manual (ACL, "Allow/disallow a specific first-arg") confines a user to a database.
-RIGHTS = ("~*", "&*", "+@all", "-@admin", "-flushall", "-swapdb", "-move", "-select")
+# Client libraries introduce themselves with CLIENT, which is an administrator's command otherwise.
+INTRODUCTION = ("+client|setname", "+client|setinfo", "+client|getname", "+client|id")
+RIGHTS = ("~*", "&*", "+@all", "-@admin", *INTRODUCTION, "-flushall", "-swapdb", "-move", "-select")
 
 
 @dataclass(frozen=True)
