@@ -108,6 +108,14 @@ def test_a_cold_run_ends_with_nothing_running(pytester: pytest.Pytester, stopped
     assert not (stopped / ".drydock" / "test-embedded").exists()
 
 
+def test_a_cold_run_that_fails_leaves_nothing_either(pytester: pytest.Pytester, stopped: Path) -> None:
+    """No database of a failed test holds the server back, nor is one promised."""
+    result = run(pytester, stopped, "def test_use(postgres): assert not postgres.name", "-o", "drydock_idle=0")
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*database kept by drydock*")
+    assert not (stopped / ".drydock" / "test-embedded").exists()
+
+
 def test_the_server_of_a_killed_run_ends_by_itself(pytester: pytest.Pytester, stopped: Path) -> None:
     """Its keeper notices the end of the last user, also by SIGKILL."""
     code = "import os, signal\n\ndef test_killed(postgres): os.kill(os.getpid(), signal.SIGKILL)"

@@ -41,8 +41,9 @@ def check(config: pytest.Config) -> None:
 
 
 def keep(config: pytest.Config) -> str:
-    """Whose databases stay."""
-    return str(config.getoption("--drydock-keep") or _one_of(config, "drydock_keep", KEEP))
+    """Whose databases stay: none of a run that takes its server along, unless the command line says so."""
+    configured = _one_of(config, "drydock_keep", KEEP)
+    return str(config.getoption("--drydock-keep") or (configured if idle(config) else "never"))
 
 
 def engine(config: pytest.Config) -> str:
