@@ -48,6 +48,8 @@ def _query(served: Service, name: str, statement: str, values: dict[str, Any], r
             connection = session.connection()
             if not indexes:
                 connection.exec_driver_sql(NO_INDEX)
+            # A prepared statement keeps the plan that it was given under the other side's settings.
+            connection.exec_driver_sql("DISCARD PLANS")
             return seconds(lambda: [connection.execute(text(statement), values).fetchall() for _ in range(TIMES)])
 
     ours, theirs = interleave(rounds, lambda: ask(indexes=True), lambda: ask(indexes=False))
