@@ -1,0 +1,267 @@
+"""The backups of one checkout: what is in `backups/dumps`, found by name, written beside and renamed last."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drydock.backup import manifest as manifests
+from drydock.backup.manifest import Manifest
+from drydock.errors import DrydockError, SettingsError
+from drydock.files import sync_folder, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = re.compile(r"\d{8}T\d{6}Z(-[a-z0-9][a-z0-9._-]*)?")
+LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+UNFINISHED, REMOVING = ".unfinished-", ".removing-"
+PROOF, PIN = "proof.json", "pin.json"
+LATEST = "latest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """That a backup was restored and compared: when (UTC, ISO 8601), by which drydock, and how long it took.
+
+    `manifest` is the hash of the manifest it was proven for.
+    """
+
+    manifest: str
+    when: str
+    tool: str
+    restore_seconds: float
+    compare_seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder in the catalogue; `problem` says why it cannot be used, or is empty."""
+
+    path: Path
+    manifest: Manifest | None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Where it stands among the others: a backup's sequence number counts, not the clock."""
+        return (self.manifest.sequence if self.manifest else 0, self.name)
+
+    @cached_property
+    def proof(self) -> Proof | None:
+        """The proof of just this content, or None: unproven."""
+        if self.manifest is None:
+            return None
+        found = _read_json(self.path / PROOF)
+        if found is None or found.get("manifest") != manifests.digest(self.manifest):
+            return None
+        return Proof(**found)  # type: ignore[arg-type]
+
+    @cached_property
+    def pinned(self) -> str | None:
+        """Why it is pinned (may be empty), or None where it is not."""
+        found = _read_json(self.path / PIN)
+        return None if found is None else str(found.get("reason", ""))
+
+
+class Catalogue:
+    """The backups in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def entries(self) -> list[Entry]:
+        """All backups, newest first; unusable ones with their problem. Never one that is being written."""
+        if not self.folder.is_dir():
+            return []
+        found = [_entry(path) for path in self.folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
+        return sorted(found, key=lambda entry: entry.order, reverse=True)
+
+    def find(self, wanted: str) -> Entry:
+        """The usable backup called `wanted`: its name, a beginning that only one has, its label, or `latest`.
+
+        Raises:
+            DrydockError: where none or several fit (naming what is near), or it cannot be used.
+        """
+        entries = self.entries()
+        if not entries:
+            raise DrydockError(f"There is no backup in {self.folder}.", hint="invoke backup")
+        entry = _pick(entries, wanted)
+        if entry.manifest is None:
+            raise DrydockError(f"The backup {entry.name} cannot be used: {entry.problem}", hint="invoke backup.list")
+        return entry
+
+    @contextmanager
+    def writing(self, label: str, now: datetime) -> Iterator[Draft]:
+        """A folder to write a backup into. It appears in the catalogue only by `Draft.finish`.
+
+        Without that it is removed at the end; after a kill, by the next one that writes.
+
+        Raises:
+            SettingsError: where the label cannot be part of a folder's name.
+        """
+        if label and not LABEL.fullmatch(label):
+            raise SettingsError(
+                f"{label!r} cannot be a label.", hint="Use up to 40 lower-case letters, digits, '.', '_' and '-'."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{UNFINISHED}{secrets.token_hex(6)}"
+        with ExitStack() as stack:
+            # Nobody may look for leftovers between the folder's making and our hold on it.
+            with _held(self.folder, wait=True):
+                self._clear_leftovers()
+                path.mkdir(mode=0o700)
+                stack.enter_context(_held(path))
+            try:
+                yield Draft(self, path, label, now)
+            finally:
+                if path.exists():
+                    shutil.rmtree(path)
+
+    def clear_leftovers(self) -> list[str]:
+        """Remove what killed tasks left unfinished; returns names. What somebody still writes is left alone."""
+        if not self.folder.is_dir():
+            return []
+        with _held(self.folder, wait=True):
+            return self._clear_leftovers()
+
+    def _clear_leftovers(self) -> list[str]:
+        removed = []
+        for path in self.folder.glob(".*"):
+            if path.name.startswith((UNFINISHED, REMOVING)) and _abandoned(path):
+                shutil.rmtree(path)
+                removed.append(path.name)
+        return removed
+
+    def remove(self, entry: Entry) -> None:
+        """Take a backup away: first its name, so that a kill leaves no half one in the listing."""
+        doomed = self.folder / f"{REMOVING}{entry.name}"
+        entry.path.rename(doomed)
+        sync_folder(self.folder)
+        shutil.rmtree(doomed)
+
+    def next_sequence(self) -> int:
+        """One more than the highest there is."""
+        return max((entry.order[0] for entry in self.entries()), default=0) + 1
+
+
+@dataclass
+class Draft:
+    """A backup being written; its files go below `path`."""
+
+    catalogue: Catalogue
+    path: Path
+    label: str
+    now: datetime
+
+    def finish(self, manifest: Manifest) -> Entry:
+        """Write the manifest and give the folder its name; returns the backup as the catalogue has it."""
+        with _held(self.catalogue.folder, wait=True):
+            name = self._free_name()
+            complete = replace(
+                manifest,
+                name=name,
+                label=self.label,
+                made=self.now.astimezone(UTC).isoformat(timespec="seconds"),
+                sequence=self.catalogue.next_sequence(),
+            )
+            manifests.write(complete, self.path)
+            sync_folder(self.path)
+            self.path.rename(self.catalogue.folder / name)
+            sync_folder(self.catalogue.folder)
+        return Entry(self.catalogue.folder / name, complete)
+
+    def _free_name(self) -> str:
+        stem = self.now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ") + (f"-{self.label}" if self.label else "")
+        names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
+        return next(name for name in names if not (self.catalogue.folder / name).exists())
+
+
+def record_proof(entry: Entry, proof: Proof) -> None:
+    """Note that `entry` was restored and found equal."""
+    write_atomic(entry.path / PROOF, json.dumps(asdict(proof), indent=1) + "\n")
+
+
+def pin(entry: Entry, reason: str) -> None:
+    """Keep `entry` from being pruned."""
+    write_atomic(entry.path / PIN, json.dumps({"reason": reason}) + "\n")
+
+
+def unpin(entry: Entry) -> bool:
+    """Let `entry` be pruned again; False where it was not pinned."""
+    was = (entry.path / PIN).exists()
+    (entry.path / PIN).unlink(missing_ok=True)
+    return was
+
+
+def _entry(path: Path) -> Entry:
+    try:
+        return Entry(path, manifests.read(path))
+    except DrydockError as error:
+        return Entry(path, None, error.message)
+
+
+def _pick(entries: list[Entry], wanted: str) -> Entry:
+    if wanted == LATEST:
+        usable = [entry for entry in entries if entry.manifest]
+        return usable[0] if usable else entries[0]
+    exact = [entry for entry in entries if entry.name == wanted]
+    labelled = [entry for entry in entries if entry.manifest and entry.manifest.label == wanted]
+    fitting = exact or labelled or [entry for entry in entries if entry.name.startswith(wanted)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(entry.name for entry in fitting[:5]) + (", …" if len(fitting) > 5 else "")  # noqa: PLR2004 - a line's worth
+        raise DrydockError(f"{wanted!r} fits {len(fitting)} backups: {names}.", hint="Give more of the name.")
+    words = [word for entry in entries for word in (entry.name, entry.manifest.label if entry.manifest else "") if word]
+    near = difflib.get_close_matches(wanted, words, n=1, cutoff=0.5)
+    raise DrydockError(
+        f"There is no backup called {wanted!r}.{f' Did you mean {near[0]}?' if near else ''}",
+        hint="invoke backup.list",
+    )
+
+
+def _read_json(path: Path) -> dict[str, object] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DrydockError(f"{path} is damaged: {error}.", hint=f"Remove it: rm {path}") from error
+    return found if isinstance(found, dict) else None
+
+
+@contextmanager
+def _held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold flock(2) on a folder: it ends with its holder, and a program that inherits it holds it too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        os.set_inheritable(handle, not wait)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _abandoned(folder: Path) -> bool:
+    try:
+        with _held(folder):
+            return True
+    except (BlockingIOError, FileNotFoundError):
+        return False

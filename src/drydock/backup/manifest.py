@@ -1,0 +1,161 @@
+"""The manifest of a backup: what is in it, what it was made from, and the hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from drydock.errors import DrydockError
+from drydock.files import write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1
+FILE = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedFile:
+    """One file of a backup: its size and hash on disk, and how large it is unpacked (bytes)."""
+
+    size: int
+    sha256: str
+    unpacked: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableContent:
+    """What a table held in the dump's snapshot: rows, and a checksum that does not depend on their order.
+
+    `checksum` is empty where none was taken.
+    """
+
+    rows: int
+    checksum: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What one backup says of itself; never changed once it is written.
+
+    Attributes:
+        name: of the folder.
+        sequence: one more than that of the newest backup there was; orders backups whatever the clock said.
+        made: when the snapshot was taken, UTC, ISO 8601.
+        label: the user's word for it; may be empty.
+        tool: drydock's version.
+        project: of [tool.drydock], or the checkout's folder.
+        checkout: identity of the environment it was made in.
+        database: the database that was dumped.
+        engine: docker or embedded.
+        runs: identity of the image or wheel that ran the server.
+        system_identifier: of the cluster.
+        postgres: server_version, such as 16.14.
+        postgres_number: server_version_num, such as 160014.
+        extensions: version by extension.
+        revisions: heads recorded in the version table.
+        commit: of git, with `+` where the work tree had changes; empty outside a repository.
+        roles: names of the owner, app and backup roles.
+        settings: the database's encoding, locale and what else a restore should find alike.
+        schema_only: no rows were dumped.
+        tables_only: the tables whose rows were dumped; empty for all.
+        database_size: bytes on the server.
+        tables: rows and checksum by qualified table name, in the dump's snapshot.
+        files: every file of the backup but the manifest, by path below its folder.
+        recipients: age recipients the files are encrypted to; empty where they are not.
+        redis_keys: keys saved beside it; None where Redis was not.
+        seconds: how long each step took.
+    """
+
+    name: str
+    sequence: int
+    made: str
+    label: str = ""
+    tool: str = ""
+    project: str = ""
+    checkout: str = ""
+    database: str = ""
+    engine: str = ""
+    runs: str = ""
+    system_identifier: str = ""
+    postgres: str = ""
+    postgres_number: int = 0
+    extensions: dict[str, str] = field(default_factory=dict)
+    revisions: list[str] = field(default_factory=list)
+    commit: str = ""
+    roles: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    schema_only: bool = False
+    tables_only: list[str] = field(default_factory=list)
+    database_size: int = 0
+    tables: dict[str, TableContent] = field(default_factory=dict)
+    files: dict[str, PackedFile] = field(default_factory=dict)
+    recipients: list[str] = field(default_factory=list)
+    redis_keys: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, the manifest aside."""
+        return sum(file.size for file in self.files.values())
+
+    @property
+    def rows(self) -> int:
+        """Rows in all tables."""
+        return sum(table.rows for table in self.tables.values())
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    """Write `manifest.json`, with a hash of itself: a flipped bit in it is found like one in the dump."""
+    document = asdict(manifest)
+    write_atomic(folder / FILE, json.dumps({**document, "sha256": _digest(document)}, indent=1) + "\n")
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of the backup in `folder`.
+
+    Raises:
+        DrydockError: where it is missing, damaged or of a newer drydock.
+    """
+    path = folder / FILE
+    try:
+        document = dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DrydockError(f"{folder.name} has no {FILE}: it is not a backup.") from None
+    except (ValueError, TypeError) as error:
+        raise DrydockError(f"{path} is damaged: {error}.", hint="invoke backup.list") from error
+    if document.get("format", 0) > FORMAT:
+        raise DrydockError(
+            f"{folder.name} was made by a newer drydock ({document.get('tool') or 'unknown version'}, format"
+            f" {document['format']}; this one reads up to {FORMAT}).",
+            hint="Upgrade drydock: pip install --upgrade drydock",
+        )
+    if document.pop("sha256", None) != _digest(document):
+        raise DrydockError(f"{path} is damaged: it does not match its own hash.", hint="invoke backup.list")
+    return _parse(document, path)
+
+
+def digest(manifest: Manifest) -> str:
+    """The hash that `manifest.json` carries: the identity of a backup's content."""
+    return _digest(asdict(manifest))
+
+
+def _digest(document: dict[str, Any]) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _parse(document: dict[str, Any], path: Path) -> Manifest:
+    """Fields that an older drydock did not know take their defaults."""
+    known = {f.name for f in fields(Manifest)}
+    values = {key: value for key, value in document.items() if key in known}
+    try:
+        values["tables"] = {name: TableContent(**table) for name, table in values.get("tables", {}).items()}
+        values["files"] = {name: PackedFile(**file) for name, file in values.get("files", {}).items()}
+        return Manifest(**values)
+    except (TypeError, AttributeError) as error:
+        raise DrydockError(f"{path} is damaged: {error}.", hint="invoke backup.list") from error
