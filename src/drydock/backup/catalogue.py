@@ -13,16 +13,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drydock.backup import manifest as manifests
-from drydock.backup.manifest import Manifest
 from drydock.errors import DrydockError, SettingsError
 from drydock.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from drydock.backup.manifest import Manifest
 
 NAME = re.compile(r"\d{8}T\d{6}Z(-[a-z0-9][a-z0-9._-]*)?")
 LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
