@@ -33,6 +33,7 @@ OURS = (
     "POSTGRES_",
     "REDIS_",
     "SEED_SIZE",
+    "BACKUP_",
     "READY_TIMEOUT",
     "LOCK_TIMEOUT",
     "DATABASE_",

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tomllib
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drydock import rules
 from drydock.errors import SettingsError
+from drydock.rules import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 MARKERS = ("tasks.py", ".drydock")
 SECRETS = (
@@ -29,60 +30,6 @@ SECRETS = (
     "POSTGRES_BACKUP_PASSWORD",
     "REDIS_PASSWORD",
 )
-
-
-def _choice(*allowed: str) -> tuple[str, Callable[[str], str]]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError
-        return text
-
-    return f"one of {', '.join(allowed)}", parse
-
-
-def _matching(description: str, pattern: str) -> tuple[str, Callable[[str], str]]:
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError
-        return text
-
-    return description, parse
-
-
-def _number(description: str, low: float, high: float, kind: type[int | float]) -> tuple[str, Callable[[str], Any]]:
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    return description, parse
-
-
-# Postgres folds unquoted names to lower case and cuts them at 63 bytes (manual 4.1.1); the room left is for
-# the suffixes of templates and kept databases.
-_NAME = _matching(
-    "a name of 1 to 40 lower-case letters, digits and _, not starting with a digit", r"[a-z_][a-z0-9_]{0,39}"
-)
-_PORT = _number("empty or a port from 1 to 65535", 1, 65535, int)
-_IMAGE = _matching("an image reference such as pgvector/pgvector:pg16", r"[\w.\-/:@]+")
-_SIZE = _matching("a size such as 512m or 2g", r"[1-9]\d*[kmg]")
-_REDIS_SIZE = _matching("a size such as 256mb, or 0 for no limit", r"0|[1-9]\d*(kb|mb|gb)")
-_SECONDS = _number("seconds from 1 to 3600", 1, 3600, float)
-# Both servers read passwords from files of one line, and psql's password file gives : and \ a meaning.
-_SECRET = _matching(
-    "a password of 8 to 128 printable characters without spaces, quotes, : or \\", r"[!#-&(-9;-\[\]-~]{8,128}"
-)
-_POLICIES = (
-    "noeviction",
-    *(f"{keys}-{how}" for keys in ("allkeys", "volatile") for how in ("lru", "lfu", "random")),
-    "volatile-ttl",
-)
-
-
-def _variable(name: str, default: Any, rule: tuple[str, Callable[[str], Any]], *, secret: bool = False) -> Any:
-    allowed, parse = rule
-    return field(default=default, repr=not secret, metadata={"name": name, "allowed": allowed, "parse": parse})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,31 +69,34 @@ class Settings:
     root: Path
     project: Project = Project()
     throwaway: bool = False
-    app_env: str = _variable("APP_ENV", "development", _choice("development", "test", "staging", "production"))
-    engine: str = _variable("ENGINE", "auto", _choice("auto", "docker", "embedded"))
-    postgres_port: int | None = _variable("POSTGRES_PORT", None, _PORT)
-    redis_port: int | None = _variable("REDIS_PORT", None, _PORT)
-    ports: str = _variable("PORTS", "sticky", _choice("sticky", "auto"))
-    postgres_image: str = _variable("POSTGRES_IMAGE", "pgvector/pgvector:pg16", _IMAGE)
-    redis_image: str = _variable("REDIS_IMAGE", "redis:7-alpine", _IMAGE)
-    images: str = _variable("IMAGES", "auto", _choice("auto", "pull", "build"))
-    database: str = _variable("POSTGRES_DB", "app", _NAME)
-    owner: str = _variable("POSTGRES_OWNER", "app_owner", _NAME)
-    app_user: str = _variable("POSTGRES_APP_USER", "app", _NAME)
-    backup_user: str = _variable("POSTGRES_BACKUP_USER", "app_backup", _NAME)
-    postgres_password: str = _variable("POSTGRES_PASSWORD", "", _SECRET, secret=True)
-    owner_password: str = _variable("POSTGRES_OWNER_PASSWORD", "", _SECRET, secret=True)
-    app_password: str = _variable("POSTGRES_APP_PASSWORD", "", _SECRET, secret=True)
-    backup_password: str = _variable("POSTGRES_BACKUP_PASSWORD", "", _SECRET, secret=True)
-    redis_password: str = _variable("REDIS_PASSWORD", "", _SECRET, secret=True)
-    postgres_memory: str = _variable("POSTGRES_MEMORY", "2g", _SIZE)
-    postgres_shm: str = _variable("POSTGRES_SHM", "1g", _SIZE)
-    redis_memory: str = _variable("REDIS_MEMORY", "512m", _SIZE)
-    redis_maxmemory: str = _variable("REDIS_MAXMEMORY", "256mb", _REDIS_SIZE)
-    redis_maxmemory_policy: str = _variable("REDIS_MAXMEMORY_POLICY", "noeviction", _choice(*_POLICIES))
-    seed_size: str = _variable("SEED_SIZE", "small", _choice("small", "medium", "large"))
-    ready_timeout: float = _variable("READY_TIMEOUT", 60.0, _SECONDS)
-    lock_timeout: float = _variable("LOCK_TIMEOUT", 300.0, _SECONDS)
+    app_env: str = variable("APP_ENV", "development", rules.choice("development", "test", "staging", "production"))
+    engine: str = variable("ENGINE", "auto", rules.choice("auto", "docker", "embedded"))
+    postgres_port: int | None = variable("POSTGRES_PORT", None, rules.PORT)
+    redis_port: int | None = variable("REDIS_PORT", None, rules.PORT)
+    ports: str = variable("PORTS", "sticky", rules.choice("sticky", "auto"))
+    postgres_image: str = variable("POSTGRES_IMAGE", "pgvector/pgvector:pg16", rules.IMAGE)
+    redis_image: str = variable("REDIS_IMAGE", "redis:7-alpine", rules.IMAGE)
+    images: str = variable("IMAGES", "auto", rules.choice("auto", "pull", "build"))
+    database: str = variable("POSTGRES_DB", "app", rules.NAME)
+    owner: str = variable("POSTGRES_OWNER", "app_owner", rules.NAME)
+    app_user: str = variable("POSTGRES_APP_USER", "app", rules.NAME)
+    backup_user: str = variable("POSTGRES_BACKUP_USER", "app_backup", rules.NAME)
+    postgres_password: str = variable("POSTGRES_PASSWORD", "", rules.SECRET, secret=True)
+    owner_password: str = variable("POSTGRES_OWNER_PASSWORD", "", rules.SECRET, secret=True)
+    app_password: str = variable("POSTGRES_APP_PASSWORD", "", rules.SECRET, secret=True)
+    backup_password: str = variable("POSTGRES_BACKUP_PASSWORD", "", rules.SECRET, secret=True)
+    redis_password: str = variable("REDIS_PASSWORD", "", rules.SECRET, secret=True)
+    postgres_memory: str = variable("POSTGRES_MEMORY", "2g", rules.SIZE)
+    postgres_shm: str = variable("POSTGRES_SHM", "1g", rules.SIZE)
+    redis_memory: str = variable("REDIS_MEMORY", "512m", rules.SIZE)
+    redis_maxmemory: str = variable("REDIS_MAXMEMORY", "256mb", rules.REDIS_SIZE)
+    redis_maxmemory_policy: str = variable("REDIS_MAXMEMORY_POLICY", "noeviction", rules.choice(*rules.POLICIES))
+    seed_size: str = variable("SEED_SIZE", "small", rules.choice("small", "medium", "large"))
+    # Public keys are no secret; the private key that somebody pastes here by mistake is.
+    backup_recipients: tuple[str, ...] = variable("BACKUP_RECIPIENTS", (), rules.RECIPIENTS, secret=True)
+    backup_identity: str = variable("BACKUP_IDENTITY", "", rules.PATH)
+    ready_timeout: float = variable("READY_TIMEOUT", 60.0, rules.SECONDS)
+    lock_timeout: float = variable("LOCK_TIMEOUT", 300.0, rules.SECONDS)
 
     @property
     def dotenv(self) -> Path:
@@ -158,6 +108,11 @@ class Settings:
         """Where drydock keeps what belongs to this checkout, or to its throwaway server on that engine."""
         home = self.root / ".drydock"
         return home / f"test-{self.engine}" if self.throwaway else home
+
+    @property
+    def identity(self) -> Path | None:
+        """The file with the private key that opens encrypted backups, or None."""
+        return self.root / Path(self.backup_identity).expanduser() if self.backup_identity else None
 
     @property
     def production(self) -> bool:

@@ -52,6 +52,11 @@ def test_environment_wins_over_dotenv(tmp_path: Path) -> None:
         ("READY_TIMEOUT", "0"),
         ("READY_TIMEOUT", "nan"),
         ("LOCK_TIMEOUT", "forever"),
+        ("BACKUP_RECIPIENTS", "AGE-SECRET-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SWRHX3G"),
+        ("BACKUP_RECIPIENTS", "age1short"),
+        ("BACKUP_RECIPIENTS", "somebody@laptop"),
+        ("BACKUP_RECIPIENTS", "ssh-dss AAAAB3NzaC1kc3MAAACBAJ+Hf6c8sO0n2Wm0DcJ9vM3mPq8o"),
+        ("BACKUP_IDENTITY", "a\tb"),
     ],
 )
 def test_malformed_value_is_named_with_what_is_allowed(tmp_path: Path, name: str, text: str) -> None:
@@ -61,7 +66,7 @@ def test_malformed_value_is_named_with_what_is_allowed(tmp_path: Path, name: str
     assert name in caught.value.message
     assert variables()[name][1] in caught.value.message
     assert caught.value.exit_code == 2
-    if "PASSWORD" in name:
+    if "PASSWORD" in name or "SECRET" in text:
         assert text not in caught.value.message
 
 
@@ -161,3 +166,34 @@ def test_exported_variables_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> N
         assert settings.child_environment({})["DATABASE_OWNER_URL"] == "during"
     assert settings.child_environment({})["DATABASE_URL"] == "before"
     assert "DATABASE_OWNER_URL" not in settings.child_environment({})
+
+
+AGE = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
+SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBmR5DmXPFzVk0kiTAbcdefghijklmnopqrstuvwxyz0"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", ()),
+        (AGE, (AGE,)),
+        (f"{AGE},{AGE}", (AGE,)),
+        (f"{AGE} {SSH}", (AGE, SSH)),
+        (f"{SSH} somebody@laptop, {AGE}", (SSH, AGE)),
+        (f"{SSH} key of the office,{AGE},", (SSH, AGE)),
+        (f"{SSH} somebody@laptop {AGE}", (SSH, AGE)),
+    ],
+)
+def test_recipients_may_be_age_and_ssh_keys(tmp_path: Path, text: str, keys: tuple[str, ...]) -> None:
+    """Public keys of both kinds, separated by commas or spaces; an SSH key's comment is left out."""
+    assert load(tmp_path, {"BACKUP_RECIPIENTS": text}).backup_recipients == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("", None), ("keys/a b.age", "{root}/keys/a b.age"), ("/k.age", "/k.age"), ("~/k.age", "{home}/k.age")],
+)
+def test_the_identity_s_path(tmp_path: Path, text: str, path: str | None) -> None:
+    """Relative to the checkout, absolute, or in the home folder."""
+    expected = path and Path(path.format(root=tmp_path, home=Path.home()))
+    assert load(tmp_path, {"BACKUP_IDENTITY": text}).identity == expected

@@ -1,11 +1,14 @@
-"""Files of a backup on their way to and from disk: compressed with zstd, hashed as they are written."""
+"""Files of a backup on their way to and from disk: compressed, then encrypted, and hashed as they are written."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from drydock.backup.encryption import OPEN, Sealing, decrypt, encrypt
+from drydock.backup.encryption import SUFFIX as ENCRYPTED
 from drydock.backup.manifest import PackedFile
 from drydock.errors import DrydockError
 
@@ -15,6 +18,20 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 LEVEL = 1
 SUFFIX = ".zst"
+
+
+class Counting:
+    """A file being read whose size is known at the end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        data = self.stream.read(size)
+        self.size += len(data)
+        return data
 
 
 class Hashing:
@@ -36,35 +53,71 @@ class Hashing:
         self.stream.flush()
 
 
-def pack(source: BinaryIO, target: Path) -> PackedFile:
-    """Compress `source` to `target`, made with mode 0600 and on disk (fsync) when this returns."""
-    from zstandard import ZstdCompressor
+def pack(source: BinaryIO, target: Path, sealing: Sealing = OPEN) -> PackedFile:
+    """Write `source` to `target`, made with mode 0600 and on disk (fsync) when this returns.
 
-    with open_private(target) as stream:
-        hashing = Hashing(stream)
-        unpacked, _ = ZstdCompressor(level=LEVEL, write_checksum=True).copy_stream(
-            source, cast("BinaryIO", hashing), read_size=CHUNK, write_size=CHUNK
-        )
-        sync(stream)
-    return PackedFile(size=hashing.size, sha256=hashing.hash.hexdigest(), unpacked=unpacked)
-
-
-def unpack(source: Path, target: BinaryIO, expected: PackedFile) -> None:
-    """Decompress `source` into `target`.
+    The target's name says how: `.zst` compresses, then `.age` encrypts (`Sealing.name` makes such a name). The hash is
+    of what is on disk.
 
     Raises:
-        DrydockError: where the file is not the one the manifest describes; `target` may hold a part of it then.
+        DrydockError: where it cannot be encrypted (see `encryption.encrypt`).
     """
-    from zstandard import ZstdDecompressor, ZstdError
+    if (target.suffix == ENCRYPTED) is not bool(sealing.recipients):
+        raise ValueError(target)
+    counting = Counting(source)
+    with open_private(target) as stream:
+        hashing = Hashing(stream)
+        reader, writer = cast("BinaryIO", counting), cast("BinaryIO", hashing)
+        if SUFFIX in target.suffixes:
+            reader = _compressed(reader)
+        if sealing.recipients:
+            encrypt(reader, writer, sealing)
+        else:
+            shutil.copyfileobj(reader, writer, CHUNK)
+        sync(stream)
+    return PackedFile(size=hashing.size, sha256=hashing.hash.hexdigest(), unpacked=counting.size)
+
+
+def unpack(source: Path, target: BinaryIO, expected: PackedFile, sealing: Sealing = OPEN) -> None:
+    """Decrypt and decompress `source` into `target`, as its name says.
+
+    Raises:
+        DrydockError: where the file is not the one the manifest describes or cannot be decrypted; `target` may hold a
+            part of it then. `unpack_file` never shows such a part.
+    """
+    from zstandard import ZstdError
 
     verify(source, expected)
+    hashing = Hashing(target)
+    writer = cast("BinaryIO", hashing)
     with source.open("rb") as stream:
         try:
-            _, written = ZstdDecompressor().copy_stream(stream, target, read_size=CHUNK, write_size=CHUNK)
+            if SUFFIX in source.suffixes:
+                writer = _decompressing(writer)
+            if source.suffix == ENCRYPTED:
+                decrypt(stream, writer, sealing)
+            else:
+                shutil.copyfileobj(stream, writer, CHUNK)
         except ZstdError as error:
             raise damaged(source, str(error)) from error
-    if written != expected.unpacked:
-        raise damaged(source, f"it unpacks to {written} bytes instead of {expected.unpacked}")
+    if hashing.size != expected.unpacked:
+        raise damaged(source, f"it unpacks to {hashing.size} bytes instead of {expected.unpacked}")
+
+
+def unpack_file(source: Path, target: Path, expected: PackedFile, sealing: Sealing = OPEN) -> None:
+    """Unpack `source` to the file `target` (mode 0600), which appears only complete and authenticated.
+
+    Raises:
+        DrydockError: as `unpack`; `target` does not exist then.
+    """
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with open_private(part) as stream:
+            unpack(source, stream, expected, sealing)
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def verify(path: Path, expected: PackedFile) -> None:
@@ -98,3 +151,15 @@ def sync(stream: BinaryIO) -> None:
     """Put a file's content on disk."""
     stream.flush()
     os.fsync(stream.fileno())
+
+
+def _compressed(source: BinaryIO) -> BinaryIO:
+    from zstandard import ZstdCompressor
+
+    return cast("BinaryIO", ZstdCompressor(level=LEVEL, write_checksum=True).stream_reader(source, read_size=CHUNK))
+
+
+def _decompressing(target: BinaryIO) -> BinaryIO:
+    from zstandard import ZstdDecompressor
+
+    return cast("BinaryIO", ZstdDecompressor().stream_writer(target, write_size=CHUNK, closefd=False))
