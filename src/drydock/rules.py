@@ -57,6 +57,8 @@ IMAGE = matching("an image reference such as pgvector/pgvector:pg16", r"[\w.\-/:
 SIZE = matching("a size such as 512m or 2g", r"[1-9]\d*[kmg]")
 REDIS_SIZE = matching("a size such as 256mb, or 0 for no limit", r"0|[1-9]\d*(kb|mb|gb)")
 SECONDS = number("seconds from 1 to 3600", 1, 3600, float)
+COUNT = number("a whole number from 0 to 10000", 0, 10_000, int)
+HOURS = number("empty or hours from 0.1 to 10000", 0.1, 10_000, float)
 # Both servers read passwords from files of one line, and psql's password file gives : and \ a meaning.
 SECRET = matching(
     "a password of 8 to 128 printable characters without spaces, quotes, : or \\", r"[!#-&(-9;-\[\]-~]{8,128}"
@@ -75,6 +77,7 @@ def _recipients(text: str) -> tuple[str, ...]:
 
 RECIPIENTS = ("public keys (age1…, ssh-ed25519 … or ssh-rsa …) separated by commas", _recipients)
 PATH = matching("a path", r"[^\x00-\x1f]+")
+SCHEDULERS = ("cron", "systemd", "launchd")
 POLICIES = (
     "noeviction",
     *(f"{keys}-{how}" for keys in ("allkeys", "volatile") for how in ("lru", "lfu", "random")),

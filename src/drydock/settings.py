@@ -92,9 +92,16 @@ class Settings:
     redis_maxmemory: str = variable("REDIS_MAXMEMORY", "256mb", rules.REDIS_SIZE)
     redis_maxmemory_policy: str = variable("REDIS_MAXMEMORY_POLICY", "noeviction", rules.choice(*rules.POLICIES))
     seed_size: str = variable("SEED_SIZE", "small", rules.choice("small", "medium", "large"))
+    backup_folder: str = variable("BACKUP_FOLDER", "backups", rules.PATH)
     # Public keys are no secret; the private key that somebody pastes here by mistake is.
     backup_recipients: tuple[str, ...] = variable("BACKUP_RECIPIENTS", (), rules.RECIPIENTS, secret=True)
     backup_identity: str = variable("BACKUP_IDENTITY", "", rules.PATH)
+    backup_keep_last: int = variable("BACKUP_KEEP_LAST", 7, rules.COUNT)
+    backup_keep_daily: int = variable("BACKUP_KEEP_DAILY", 7, rules.COUNT)
+    backup_keep_weekly: int = variable("BACKUP_KEEP_WEEKLY", 4, rules.COUNT)
+    backup_keep_monthly: int = variable("BACKUP_KEEP_MONTHLY", 6, rules.COUNT)
+    backup_max_age: float | None = variable("BACKUP_MAX_AGE", None, rules.HOURS)
+    backup_scheduler: str = variable("BACKUP_SCHEDULER", "auto", rules.choice("auto", *rules.SCHEDULERS))
     ready_timeout: float = variable("READY_TIMEOUT", 60.0, rules.SECONDS)
     lock_timeout: float = variable("LOCK_TIMEOUT", 300.0, rules.SECONDS)
 
@@ -108,6 +115,11 @@ class Settings:
         """Where drydock keeps what belongs to this checkout, or to its throwaway server on that engine."""
         home = self.root / ".drydock"
         return home / f"test-{self.engine}" if self.throwaway else home
+
+    @property
+    def backups(self) -> Path:
+        """Where backups of every kind are kept."""
+        return self.root / Path(self.backup_folder).expanduser()
 
     @property
     def identity(self) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from drydock.tasks import application, environment, images, inspection, migrations, seeds, servers, tests
+from drydock.tasks import application, backups, environment, images, inspection, migrations, seeds, servers, tests
 
 __all__ = ["namespace"]
 
@@ -16,6 +16,7 @@ def namespace() -> Collection:
         top.add_task(task)
     for name, group in (("migrate", migrations.group()), ("seed", seeds.group()), ("reset", seeds.reset_group())):
         top.add_collection(group, name=name)
+    top.add_collection(backups.group(), name="backup")
     top.add_collection(images.group(), name="images")
     top.add_collection(tests.group(), name="test")
     return top

@@ -1,0 +1,15 @@
+"""backup and its subtasks."""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+from drydock.tasks import backup_keeping
+
+
+def group() -> Collection:
+    """`backup`."""
+    collection = Collection("backup")
+    for task in (*backup_keeping.TASKS,):
+        collection.add_task(task)
+    return collection
