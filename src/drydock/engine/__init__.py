@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    from drydock.checkout import Role
     from drydock.checks import Check
 
 POSTGRES, REDIS = "postgres", "redis"
@@ -92,11 +94,20 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, program: str, arguments: Sequence[str], *, stdin: int | None = None, stdout: int | None = None
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        role: Role | None = None,
+        folder: Path | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a client program of the server's own version, connected as the superuser.
+        """Start a client program of the server's own version, connected as `role`: the superuser by default.
 
-        The connection (host, port, user, password) is in the program's checkout, never in its arguments.
+        The connection (host, port, user, password) is in the program's environment, never in its arguments. With
+        `folder`, a folder of this machine, the program works in it: paths in its arguments are relative to that. Its
+        stderr is a pipe. It keeps the locks that this process holds and has made inheritable.
         """
         ...
 

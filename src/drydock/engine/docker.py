@@ -14,14 +14,17 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from drydock import ports
+from drydock.checkout import SUPERUSER
 from drydock.engine import MAJOR, POSTGRES, REDIS, SERVICES, ServiceState, Volume, compose, configuration
+from drydock.engine import docker_programs as programs
 from drydock.errors import EngineError
 from drydock.images.resolve import major_of, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from drydock.checkout import Checkout
+    from drydock.checkout import Checkout, Role
     from drydock.checks import Check
 
 LABEL = "io.drydock.checkout"
@@ -139,19 +142,27 @@ class DockerEngine:
                 yield pending.decode(errors="replace")
 
     def run(
-        self, program: str, arguments: Sequence[str], *, stdin: int | None = None, stdout: int | None = None
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        role: Role | None = None,
+        folder: Path | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a client program inside the server's container, as the superuser."""
-        command = [
-            "docker",
-            "exec",
-            "--interactive",
-            *self._as("postgres"),
-            self._container(POSTGRES).id,
-            program,
-            *arguments,
-        ]
-        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+        """Start a client program inside the server's container; with a folder, in one of the same image beside it."""
+        container = self._container(POSTGRES)
+        connection = self._as(role.name if role else SUPERUSER)
+        if folder is None:
+            return programs.start(programs.inside(container, connection, program, arguments), stdin, stdout)
+        secret = self.checkout.settings.folder / "secrets" / "pgpass"
+        mounts = {folder.absolute(): programs.FOLDER, secret: programs.PASSWORDS}
+        command = programs.beside(container, connection, f"{programs.TOOL}={self.checkout.state.checkout}", mounts)
+        with _failing("ask Docker how it runs"):
+            user = programs.host_user(self.client.info()["SecurityOptions"])
+        what = [f"--user={user}", f"--entrypoint={program}", container.attrs["Image"], *arguments]
+        return programs.start([*command, *what], stdin, stdout)
 
     def interactive(self, program: str, arguments: Sequence[str]) -> int:
         """Run psql or redis-cli inside its container on the user's terminal."""
@@ -279,7 +290,7 @@ class DockerEngine:
     def _as(self, role: str) -> list[str]:
         """Options of `docker exec` that connect a client program as `role`, the password coming from a file."""
         values = {"PGHOST": "127.0.0.1", "PGUSER": role, "PGDATABASE": self.checkout.settings.database}
-        values["PGPASSFILE"] = "/run/secrets/pgpass"
+        values["PGPASSFILE"] = programs.PASSWORDS
         return [part for name, value in values.items() for part in ("--env", f"{name}={value}")]
 
     def _containers(self) -> list[Any]:

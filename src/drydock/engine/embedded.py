@@ -104,17 +104,27 @@ class EmbeddedEngine:
                 yield from _lines_to_come(stream, lambda: self._inspect(service).status in {"running", "paused"})
 
     def run(
-        self, program: str, arguments: Sequence[str], *, stdin: int | None = None, stdout: int | None = None
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        role: Role | None = None,
+        folder: Path | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program of the wheels as the superuser; the password is in its environment."""
+        """Start a program of the wheels; the password is in its environment."""
         prefix = unprivileged() if program in UNPRIVILEGED else []
         with _failing(f"run {program}"):
+            # Not close_fds: a program that outlives its killed task keeps the locks of what it works on.
             return subprocess.Popen(
                 [*prefix, wheels.program(program), *arguments],
+                cwd=folder,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
-                env=self._as(self.checkout.superuser),
+                env=self._as(role or self.checkout.superuser),
+                close_fds=False,
             )
 
     def interactive(self, program: str, arguments: Sequence[str]) -> int:
