@@ -78,6 +78,10 @@ def _recipients(text: str) -> tuple[str, ...]:
 RECIPIENTS = ("public keys (age1…, ssh-ed25519 … or ssh-rsa …) separated by commas", _recipients)
 PATH = matching("a path", r"[^\x00-\x1f]+")
 SCHEDULERS = ("cron", "systemd", "launchd")
+REPOSITORY = matching(
+    "s3://bucket/folder, gs://bucket/folder, az://container/folder, file:///folder or a folder's path",
+    r"(s3|gs|az)://[^\s/?#@:]+(/[^\s?#]*)?|file:///[^\x00-\x1f]+|(?![\w+.-]+://)[^\x00-\x1f]+",
+)
 POLICIES = (
     "noeviction",
     *(f"{keys}-{how}" for keys in ("allkeys", "volatile") for how in ("lru", "lfu", "random")),
@@ -89,3 +93,40 @@ def variable(name: str, default: Any, rule: Rule, *, secret: bool = False) -> An
     """A dataclass field read from the environment variable `name`; a secret's value is never shown."""
     allowed, parse = rule
     return field(default=default, repr=not secret, metadata={"name": name, "allowed": allowed, "parse": parse})
+
+
+# What each store's own tools read, as far as the client takes it: it refuses names that it does not know.
+STORE_VARIABLES = (
+    *(
+        f"AWS_{name}"
+        for name in (
+            "ACCESS_KEY_ID",
+            "SECRET_ACCESS_KEY",
+            "SESSION_TOKEN",
+            "REGION",
+            "DEFAULT_REGION",
+            "ENDPOINT_URL",
+            "ENDPOINT_URL_S3",
+            "VIRTUAL_HOSTED_STYLE_REQUEST",
+            "CHECKSUM_ALGORITHM",
+            "SERVER_SIDE_ENCRYPTION",
+            "SSE_KMS_KEY_ID",
+            "ROLE_ARN",
+            "WEB_IDENTITY_TOKEN_FILE",
+        )
+    ),
+    *(f"GOOGLE_{name}" for name in ("APPLICATION_CREDENTIALS", "SERVICE_ACCOUNT", "SERVICE_ACCOUNT_KEY")),
+    *(
+        f"AZURE_{name}"
+        for name in (
+            "STORAGE_ACCOUNT_NAME",
+            "STORAGE_ACCOUNT_KEY",
+            "STORAGE_SAS_TOKEN",
+            "STORAGE_ENDPOINT",
+            "STORAGE_USE_EMULATOR",
+            "TENANT_ID",
+            "CLIENT_ID",
+            "CLIENT_SECRET",
+        )
+    ),
+)

@@ -102,6 +102,7 @@ class Settings:
     backup_keep_monthly: int = variable("BACKUP_KEEP_MONTHLY", 6, rules.COUNT)
     backup_max_age: float | None = variable("BACKUP_MAX_AGE", None, rules.HOURS)
     backup_scheduler: str = variable("BACKUP_SCHEDULER", "auto", rules.choice("auto", *rules.SCHEDULERS))
+    backup_repository: str = variable("BACKUP_REPOSITORY", "", rules.REPOSITORY)
     ready_timeout: float = variable("READY_TIMEOUT", 60.0, rules.SECONDS)
     lock_timeout: float = variable("LOCK_TIMEOUT", 300.0, rules.SECONDS)
 
@@ -173,6 +174,12 @@ def application_variables(settings: Settings) -> dict[str, str]:
         for name, value in read_dotenv(settings.dotenv).items()
         if name not in variables() and name not in os.environ
     }
+
+
+def store_variables(settings: Settings) -> dict[str, str]:
+    """The standard variables of object stores, from .env and the process environment, which wins."""
+    given = read_dotenv(settings.dotenv) | os.environ
+    return {name: given[name] for name in rules.STORE_VARIABLES if given.get(name)}
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from drydock.backup import manifest as manifests
-from drydock.errors import DrydockError, SettingsError
+from drydock.errors import BusyError, DrydockError, SettingsError
 from drydock.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"\d{8}T\d{6}Z(-[a-z0-9][a-z0-9._-]*)?")
 LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-UNFINISHED, REMOVING = ".unfinished-", ".removing-"
+UNFINISHED, REMOVING, ARRIVING = ".unfinished-", ".removing-", ".arriving-"
 PROOF, PIN = "proof.json", "pin.json"
 LATEST = "latest"
 
@@ -135,6 +135,29 @@ class Catalogue:
                 if path.exists():
                     shutil.rmtree(path)
 
+    @contextmanager
+    def receiving(self, name: str) -> Iterator[Arrival]:
+        """A folder to fetch the backup `name` into. It appears in the catalogue only by `Arrival.finish`.
+
+        Without that it stays, for the next one who fetches the same; fetching another one removes it.
+
+        Raises:
+            BusyError: where another task fetches the same one.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{ARRIVING}{name}"
+        with ExitStack() as stack:
+            with _held(self.folder, wait=True):
+                for other in self.folder.glob(f"{ARRIVING}*"):
+                    if other != path and _abandoned(other):
+                        shutil.rmtree(other)
+                path.mkdir(mode=0o700, exist_ok=True)
+                try:
+                    stack.enter_context(_held(path))
+                except BlockingIOError:
+                    raise BusyError(f"Another task is fetching {name}.", hint="Wait for it to end.") from None
+            yield Arrival(self, path, name)
+
     def clear_leftovers(self) -> list[str]:
         """Remove what killed tasks left unfinished; returns names. What somebody still writes is left alone."""
         if not self.folder.is_dir():
@@ -192,6 +215,23 @@ class Draft:
         stem = self.now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ") + (f"-{self.label}" if self.label else "")
         names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
         return next(name for name in names if not (self.catalogue.folder / name).exists())
+
+
+@dataclass
+class Arrival:
+    """A backup being fetched; its files go below `path`, which may hold some of them already."""
+
+    catalogue: Catalogue
+    path: Path
+    name: str
+
+    def finish(self, manifest: bytes) -> Entry:
+        """Write the manifest's text as it is and give the folder its name; returns the catalogue's entry."""
+        with _held(self.catalogue.folder, wait=True):
+            write_atomic(self.path / manifests.FILE, manifest.decode())
+            self.path.rename(self.catalogue.folder / self.name)
+            sync_folder(self.catalogue.folder)
+        return _entry(self.catalogue.folder / self.name)
 
 
 def record_proof(entry: Entry, proof: Proof) -> None:

@@ -123,20 +123,30 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / FILE
     try:
-        document = dict(json.loads(path.read_text(encoding="utf-8")))
+        return parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise DrydockError(f"{folder.name} has no {FILE}: it is not a backup.") from None
+
+
+def parse(data: bytes, where: str) -> Manifest:
+    """The manifest in the content of a `manifest.json` found at `where`.
+
+    Raises:
+        DrydockError: where it is damaged or of a newer drydock.
+    """
+    try:
+        document = dict(json.loads(data))
     except (ValueError, TypeError) as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint="invoke backup.list") from error
+        raise DrydockError(f"{where} is damaged: {error}.", hint="invoke backup.list") from error
     if document.get("format", 0) > FORMAT:
         raise DrydockError(
-            f"{folder.name} was made by a newer drydock ({document.get('tool') or 'unknown version'}, format"
+            f"{where} was made by a newer drydock ({document.get('tool') or 'unknown version'}, format"
             f" {document['format']}; this one reads up to {FORMAT}).",
             hint="Upgrade drydock: pip install --upgrade drydock",
         )
     if document.pop("sha256", None) != _digest(document):
-        raise DrydockError(f"{path} is damaged: it does not match its own hash.", hint="invoke backup.list")
-    return _parse(document, path)
+        raise DrydockError(f"{where} is damaged: it does not match its own hash.", hint="invoke backup.list")
+    return _parse(document, where)
 
 
 def digest(manifest: Manifest) -> str:
@@ -149,7 +159,7 @@ def _digest(document: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _parse(document: dict[str, Any], path: Path) -> Manifest:
+def _parse(document: dict[str, Any], where: str) -> Manifest:
     """Fields that an older drydock did not know take their defaults."""
     known = {f.name for f in fields(Manifest)}
     values = {key: value for key, value in document.items() if key in known}
@@ -158,4 +168,4 @@ def _parse(document: dict[str, Any], path: Path) -> Manifest:
         values["files"] = {name: PackedFile(**file) for name, file in values.get("files", {}).items()}
         return Manifest(**values)
     except (TypeError, AttributeError) as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint="invoke backup.list") from error
+        raise DrydockError(f"{where} is damaged: {error}.", hint="invoke backup.list") from error

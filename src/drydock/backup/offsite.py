@@ -1,0 +1,168 @@
+"""An object store, as backups need it: the one module that knows the obstore library.
+
+S3 and what is compatible with it, Google Cloud Storage, Azure Blob Storage, or a plain folder. An object is written
+once, whole, and only where there is none of its name: mode "create" is `If-None-Match: *` on the stores that speak
+HTTP, and link(2) in a folder. The library's multipart uploads take no such condition (apache/arrow-rs-object-store
+issue 289), and a cut one leaves parts behind that nobody sees and somebody pays for: a large file is several objects
+instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drydock.errors import DrydockError, SettingsError
+from drydock.files import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CONNECT, IDLE, WHOLE = timedelta(seconds=10), timedelta(seconds=60), timedelta(minutes=10)
+RETRIES = 5
+KINDS = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_MD5 = re.compile(r"[0-9a-f]{32}")
+# Codes of S3 and Azure, and the statuses where there is no body to say more.
+_DENIED = re.compile(r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Authentication\w*|40[13] \w+")
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
+
+
+class UnreachableError(DrydockError):
+    """The repository did not answer, or the connection was lost."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object in the store: its size in bytes, and the store's tag for its content."""
+
+    size: int
+    tag: str
+
+    def holds(self, data: bytes) -> bool:
+        """True where the tag proves it: S3's is the content's MD5, but for objects encrypted with a key of KMS."""
+        return self.size == len(data) and self.tag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+class Repository:
+    """The objects below one address. Each name is written once; nothing is ever replaced or removed.
+
+    Args:
+        address: `s3://bucket/prefix`, `gs://…`, `az://container/prefix`, or a folder's path or file:// URL.
+        variables: the store's own standard variables, such as AWS_ACCESS_KEY_ID.
+    """
+
+    def __init__(self, address: str, variables: Mapping[str, str]) -> None:
+        self.address = address.rstrip("/")
+        self._folder = None if address.partition("://")[0] in KINDS else Path(address.removeprefix("file://"))
+        with self._explained():
+            self._store = self._open(variables)
+
+    def objects(self, prefix: str) -> dict[str, Stored]:
+        """Every object whose name begins with the folder `prefix`, by name."""
+        import obstore
+
+        with self._explained():
+            return {
+                meta["path"]: _stored(meta)
+                for page in obstore.list(self._store, prefix, chunk_size=1000)
+                for meta in page
+            }
+
+    def head(self, name: str) -> Stored | None:
+        """What is stored under `name`, or None."""
+        import obstore
+
+        with self._explained():
+            try:
+                return _stored(obstore.head(self._store, name))
+            except FileNotFoundError:
+                return None
+
+    def read(self, name: str) -> bytes | None:
+        """The whole content of an object, or None where there is none."""
+        import obstore
+
+        with self._explained():
+            try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except FileNotFoundError:
+                return None
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object; False where one of that name exists already, which is left as it is."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._explained():
+            try:
+                obstore.put(self._store, name, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        if self._folder:
+            _settle(self._folder / name, self._folder)
+        return True
+
+    def _open(self, variables: Mapping[str, str]) -> Any:
+        from obstore import store
+
+        if self._folder:
+            if not self._folder.parent.is_dir():
+                raise SettingsError(
+                    f"BACKUP_REPOSITORY: there is no folder {self._folder.parent}.", hint="Is the drive mounted?"
+                )
+            return store.LocalStore(self._folder, mkdir=True)
+        kind = KINDS[self.address.partition("://")[0]]
+        config = {name: value for name, value in variables.items() if name.startswith(kind)}
+        plain = any(value.startswith("http://") for value in config.values())
+        options: Any = {"connect_timeout": CONNECT, "read_timeout": IDLE, "timeout": WHOLE, "allow_http": plain}
+        retry: Any = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=60)}
+        return store.from_url(self.address, config=config, client_options=options, retry_config=retry)  # type: ignore[call-overload]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What the library raises, as a sentence."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:
+            raise self._explain(str(error)) from None
+
+    def _explain(self, said: str) -> DrydockError:
+        first = said.partition("Debug source")[0].strip()
+        bucket = "/".join(self.address.split("/")[:3])
+        if _NO_BUCKET.search(first):
+            return DrydockError(f"There is no {bucket}.", hint="Create it there, or correct BACKUP_REPOSITORY in .env.")
+        if found := _DENIED.search(first):
+            return DrydockError(
+                f"{bucket} refuses these credentials ({found[0]}).",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the store takes, in .env.",
+            )
+        if missing := re.search(r"error: (Missing \w+)", first):
+            return SettingsError(f"{bucket}: {missing[1]}.", hint="Set the store's variables in .env.")
+        reason = re.sub(r"<\?xml.*", "", first, flags=re.DOTALL).strip(" \n:")
+        return UnreachableError(
+            f"{self.address} could not be used: {reason}.", hint="Run it again: it goes on where it was cut."
+        )
+
+
+def _stored(meta: Any) -> Stored:
+    tag = (meta["e_tag"] or "").strip('"')
+    return Stored(int(meta["size"]), tag if _MD5.fullmatch(tag) else "")
+
+
+def _settle(path: Path, root: Path) -> None:
+    """Put a file and the folders that name it on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    for folder in (path.parent, *(parent for parent in path.parent.parents if parent.is_relative_to(root))):
+        sync_folder(folder)
