@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 
@@ -13,12 +14,14 @@ class Proxy:
     Attributes:
         port: where it listens.
         opened: connections taken so far.
+        budget: bytes that may still go to the server; after those every connection is ended as it sends.
     """
 
     def __init__(self, port: int) -> None:
         self._server = port
         self._cut = False
         self.opened = 0
+        self.budget = math.inf
         self._listen(0)
 
     def cut(self) -> None:
@@ -64,12 +67,18 @@ class Proxy:
                 self._sockets.append(server)
                 self.opened += 1
                 dead = threading.Event()
-                for pair in ((client, server), (server, client)):
-                    self._start(threading.Thread(target=self._pump, args=(*pair, dead)))
+                self._start(threading.Thread(target=self._pump, args=(client, server, dead), kwargs={"counted": True}))
+                self._start(threading.Thread(target=self._pump, args=(server, client, dead)))
 
-    def _pump(self, source: socket.socket, target: socket.socket, dead: threading.Event) -> None:
+    def _pump(
+        self, source: socket.socket, target: socket.socket, dead: threading.Event, *, counted: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):  # either side ended it
             while data := source.recv(65536):
+                if counted:
+                    self.budget -= len(data)
+                    if self.budget < 0:
+                        break
                 if self._cut:
                     dead.set()
                 if not dead.is_set():

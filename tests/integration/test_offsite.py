@@ -1,0 +1,564 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from drydock.backup import catalogue, manifest, offsite, remote
+from drydock.backup.catalogue import Catalogue, Proof
+from drydock.backup.encryption import OPEN, Sealing
+from drydock.backup.manifest import Manifest
+from drydock.backup.offsite import UnreachableError
+from drydock.backup.packing import pack, unpack
+from drydock.backup.pull import pull
+from drydock.backup.push import push
+from drydock.errors import BusyError, DrydockError, SettingsError
+from tests.backups import NOW
+from tests.proxy import Proxy
+from tests.s3 import BUCKET, SECRET, SERVERS, Store, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from drydock.backup.catalogue import Entry
+    from drydock.backup.remote import Remote
+
+Result = TypeVar("Result")
+# Small enough that a file of a hundred kilobytes is several objects.
+PIECE = 40_000
+CONTENT = {"dump/toc.dat": b"toc", "dump/1.dat.zst": b"one" * 99, "dump/2.dat": os.urandom(100_000), "empty.zst": b""}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pieces, and one more try after a lost connection."""
+    monkeypatch.setattr(remote, "PIECE", PIECE)
+    monkeypatch.setattr(offsite, "RETRIES", 1)
+
+
+@pytest.fixture(scope="module", params=["folder", *SERVERS])
+def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A plain folder, and each server."""
+    folder = tmp_path_factory.mktemp("store")
+    plain = Store(str(folder / "team's backups"), folder / "team's backups")
+    with nullcontext(plain) if request.param == "folder" else serving(request.param, folder) as store:
+        yield store
+
+
+@pytest.fixture
+def store(anywhere: Store, request: pytest.FixtureRequest) -> Store:
+    """The same place with a prefix of the test's own."""
+    own = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
+    return Store(f"{anywhere.address}/{own}", _made(anywhere.folder) / own, anywhere.variables, anywhere.port)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The server that honours `If-None-Match`."""
+    with serving("localbucket", tmp_path_factory.mktemp("s3")) as store:
+        yield store
+
+
+@pytest.fixture
+def own_s3(s3: Store, request: pytest.FixtureRequest) -> Store:
+    """That server with a prefix of the test's own."""
+    own = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
+    return Store(f"{s3.address}/{own}", s3.folder / own, s3.variables, s3.port)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Catalogue:
+    """The catalogue backups are sent from."""
+    return Catalogue(tmp_path / "here")
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Catalogue:
+    """The catalogue of somebody else, still empty."""
+    return Catalogue(tmp_path / "there")
+
+
+def make(catalogue: Catalogue, label: str = "", content: dict[str, bytes] = CONTENT, sealing: Sealing = OPEN) -> Entry:
+    """A real backup, but for Postgres."""
+    with catalogue.writing(label, NOW) as draft:
+        files = {}
+        for name, data in content.items():
+            path = draft.path / sealing.name(name)
+            path.parent.mkdir(exist_ok=True)
+            files[sealing.name(name)] = pack(io.BytesIO(data), path, sealing)
+        facts = Manifest(name="", sequence=0, made="", files=files, recipients=list(sealing.recipients))
+        return draft.finish(facts)
+
+
+def prove(entry: Entry) -> None:
+    assert entry.manifest
+    when = Proof(manifest=manifest.digest(entry.manifest), when="2026", tool="0", restore_seconds=1, compare_seconds=1)
+    catalogue.record_proof(entry, when)
+
+
+def content(entry: Entry) -> dict[str, bytes]:
+    """Every file of a backup's folder."""
+    return {str(path.relative_to(entry.path)): path.read_bytes() for path in entry.path.rglob("*") if path.is_file()}
+
+
+def test_a_backup_comes_back_as_it_was(store: Store, here: Catalogue, there: Catalogue) -> None:
+    """What was pushed is listed and pulled byte for byte, proof included, private; a second time nothing is sent."""
+    entry = make(here, "friday")
+    prove(entry)
+    assert entry.manifest
+    size = entry.manifest.size
+    seen: list[tuple[int, int]] = []
+    first = push(entry, store.remote(), lambda done, total: seen.append((done, total)))
+    assert (first.sent, first.there, seen[-1]) == (size, 0, (size, size))
+    assert store.remote().names() == [entry.name]
+    pulled = pull("friday", store.remote(), there)
+    assert (pulled.fetched, pulled.here, content(pulled.entry)) == (size, 0, content(entry))
+    assert there.find("latest").proof == entry.proof is not None
+    assert {path.stat().st_mode & 0o077 for path in pulled.entry.path.rglob("*")} == {0}
+    again = push(entry, store.remote())
+    assert (again.sent, again.there) == (0, size)
+    assert pull("latest", store.remote(), there).fetched == 0
+
+
+def test_large_files_are_put_together_by_cat(store: Store, here: Catalogue) -> None:
+    """Without drydock a file is its parts in the order of their names; no object is larger than a piece."""
+    entry = make(here)
+    push(entry, store.remote())
+    parts = sorted(path for name, path in store.files().items() if "/dump/2.dat" in name)
+    assert [path.stat().st_size for path in parts] == [PIECE, PIECE, 20_000]
+    assert b"".join(path.read_bytes() for path in parts) == CONTENT["dump/2.dat"]
+
+
+def test_an_encrypted_backup_travels_as_it_is(own_s3: Store, here: Catalogue, there: Catalogue, tmp_path: Path) -> None:
+    """The ciphertext is what is sent: the repository learns nothing, and neither push nor pull needs the key."""
+    import pyrage
+
+    key = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.age").write_text(str(key))
+    (tmp_path / "key.age").chmod(0o600)
+    sealing = Sealing((str(key.to_public()),), tmp_path / "key.age")
+    push(make(here, sealing=sealing, content={"rows.zst": b"a secret row" * 99}), own_s3.remote())
+    assert not any(b"secret row" in path.read_bytes() for path in own_s3.files().values())
+    entry = pull("latest", own_s3.remote(), there).entry
+    assert entry.manifest
+    target = io.BytesIO()
+    unpack(entry.path / "rows.zst.age", target, entry.manifest.files["rows.zst.age"], sealing)
+    assert target.getvalue() == b"a secret row" * 99
+
+
+def test_what_is_damaged_here_is_not_sent(store: Store, here: Catalogue) -> None:
+    """One changed byte in one file: the sentence names it, and the repository stays empty."""
+    entry = make(here)
+    path = entry.path / "dump/2.dat"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(DrydockError, match=r"2\.dat is damaged"):
+        push(entry, store.remote())
+    assert not store.files()
+
+
+def test_an_unusable_backup_is_not_sent(own_s3: Store, here: Catalogue) -> None:
+    """A backup without a readable manifest is refused with its problem."""
+    entry = make(here)
+    (entry.path / "manifest.json").write_text("{}")
+    with pytest.raises(DrydockError, match="cannot be used"):
+        push(here.entries()[0], own_s3.remote())
+    assert not own_s3.files()
+
+
+@pytest.mark.parametrize("harm", ["altered", "truncated", "missing", "grown"])
+@pytest.mark.parametrize("which", ["1.dat.zst", "2.dat.part-00001", "2.dat.part-00002"])
+def test_harm_in_the_repository_is_found(
+    store: Store, here: Catalogue, there: Catalogue, harm: str, which: str
+) -> None:
+    """An object altered, cut, enlarged or removed: nothing half is shown here, and nothing is replaced there."""
+    entry = make(here)
+    push(entry, store.remote())
+    name, path = next(item for item in store.files().items() if item[0].endswith(which))
+    sound = path.read_bytes()
+    spoiled = {"altered": b"?" + sound[1:], "truncated": sound[:-1], "missing": None, "grown": sound + b"?"}[harm]
+    store.spoil(name, spoiled)
+    with pytest.raises(DrydockError, match=f"{which[:5]}.*cannot be fetched"):
+        pull("latest", store.remote(), there)
+    assert there.entries() == []
+    if spoiled is None:
+        assert push(entry, store.remote()).sent == len(sound)
+    else:
+        with pytest.raises(DrydockError, match="holds something else"):
+            push(entry, store.remote())
+        assert path.read_bytes() == spoiled
+        store.spoil(name, sound)
+    assert content(pull("latest", store.remote(), there).entry) == content(entry)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is damaged"),
+        ('{"format": 99, "tool": "9.9"}', r"newer drydock \(9\.9, format 99"),
+        ('{"name": "x", "sha256": "0"}', "does not match its own hash"),
+    ],
+)
+def test_a_damaged_manifest_there_is_named(
+    own_s3: Store, here: Catalogue, there: Catalogue, text: str, said: str
+) -> None:
+    """A manifest in the repository is judged like one here."""
+    entry = make(here)
+    push(entry, own_s3.remote())
+    (own_s3.folder / f"manifests/{entry.name}.json").write_text(text)
+    with pytest.raises(DrydockError, match=said):
+        pull("latest", own_s3.remote(), there)
+    with pytest.raises(DrydockError, match=said):
+        push(entry, own_s3.remote())
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", "a//b"])
+def test_a_manifest_cannot_write_outside_of_its_folder(own_s3: Store, there: Catalogue, name: str) -> None:
+    """Whoever may write into the repository may not write anywhere else here."""
+    from dataclasses import asdict
+
+    harmful = Manifest(
+        name="20261121T120000Z", sequence=1, made="", files={name: manifest.PackedFile(size=1, sha256="", unpacked=1)}
+    )
+    path = own_s3.folder / "manifests/20261121T120000Z.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**asdict(harmful), "sha256": manifest.digest(harmful)}))
+    with pytest.raises(DrydockError, match="cannot be the name of a file"):
+        pull("latest", own_s3.remote(), there)
+    assert not there.folder.exists()
+
+
+def test_another_backup_of_the_same_name_is_refused(
+    store: Store, here: Catalogue, there: Catalogue, tmp_path: Path
+) -> None:
+    """Two checkouts made a backup in the same second: the second one is told, and nothing of it is sent or replaced."""
+    first, second = make(here), make(Catalogue(tmp_path / "other"), content={"a": b"another"})
+    push(first, store.remote())
+    before = {name: path.read_bytes() for name, path in store.files().items()}
+    with pytest.raises(DrydockError, match=f"another backup called {first.name}.*Nothing was sent"):
+        push(second, store.remote())
+    assert {name: path.read_bytes() for name, path in store.files().items()} == before
+    with pytest.raises(DrydockError, match="another backup of the same name"):
+        pull("latest", store.remote(), Catalogue(tmp_path / "other"))
+    assert content(pull("latest", store.remote(), there).entry) == content(first)
+
+
+def test_two_writers_of_the_same_backup_both_end_well(store: Store, here: Catalogue, there: Catalogue) -> None:
+    """At the same moment, object by object: what the other one wrote is as good."""
+    entry = make(here)
+    prove(entry)
+    for _ in _at_once(lambda: push(entry, store.remote()), 4):
+        pass
+    assert content(pull("latest", store.remote(), there).entry) == content(entry)
+
+
+def test_two_writers_of_one_name_never_mix(own_s3: Store, tmp_path: Path) -> None:
+    """Different backups of one name at the same moment: one is there, whole, and everybody else is told."""
+    entries = [
+        make(Catalogue(tmp_path / f"c{n}"), content={"a": os.urandom(1000), "b": os.urandom(50_000)}) for n in range(4)
+    ]
+    left = list(entries)
+    lock = threading.Lock()
+
+    def one() -> str:
+        with lock:
+            entry = left.pop()
+        try:
+            push(entry, own_s3.remote())
+        except DrydockError as error:
+            return error.message
+        return ""
+
+    said = list(_at_once(one, 4))
+    assert sorted(map(bool, said)) == [False, True, True, True]
+    assert all("another backup" in text or "something else" in text for text in said if text)
+    pulled = pull("latest", own_s3.remote(), Catalogue(tmp_path / "there")).entry
+    assert content(pulled) in [content(entry) for entry in entries]
+
+
+def _at_once(work: Callable[[], Result], count: int) -> Iterator[Result]:
+    barrier = threading.Barrier(count)
+
+    def begin() -> Result:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        yield from [future.result() for future in [pool.submit(begin) for _ in range(count)]]
+
+
+def test_a_push_cut_anywhere_goes_on(own_s3: Store, here: Catalogue, there: Catalogue) -> None:
+    """The connection ends after 300 B, 450 B, … : no half backup is listed, and what was stored stays stored."""
+    entry = make(here)
+    stored: list[int] = []
+    with _cut_ever_later(own_s3, 1.5) as (proxied, cuts):
+        while _is_cut(lambda: push(entry, proxied)):
+            stored.append(len(own_s3.files()))
+            if own_s3.remote().names():
+                assert content(pull("latest", own_s3.remote(), there).entry) == content(entry)
+            cuts()
+    assert stored == sorted(stored)
+    assert len(stored) > 8
+    assert push(entry, own_s3.remote()).sent == 0
+    assert content(pull("latest", own_s3.remote(), there).entry) == content(entry)
+
+
+@contextmanager
+def _cut_ever_later(store: Store, factor: float) -> Iterator[tuple[Remote, Callable[[], None]]]:
+    """The repository by way of a proxy that ends connections after a few bytes; the function lets more by."""
+    proxy = Proxy(store.port)
+    limit = proxy.budget = 300.0
+
+    def later() -> None:
+        nonlocal limit
+        proxy.budget = limit = limit * factor
+
+    try:
+        yield store.remote(port=proxy.port), later
+    finally:
+        proxy.gone()
+
+
+def _is_cut(work: Callable[[], object]) -> bool:
+    """True where the work failed for its connection, in one sentence that says how to go on."""
+    try:
+        work()
+    except UnreachableError as error:
+        return "Run it again" in error.hint and "\n" not in error.message
+    return False
+
+
+def test_what_was_sent_before_the_cut_is_not_sent_again(own_s3: Store, here: Catalogue) -> None:
+    """After a cut the next push sends only the rest."""
+    entry = make(here)
+    assert entry.manifest
+    proxy = Proxy(own_s3.port)
+    proxy.budget = 90_000
+    try:
+        with pytest.raises(DrydockError, match="could not be used"):
+            push(entry, own_s3.remote(port=proxy.port))
+    finally:
+        proxy.gone()
+    there = sum(path.stat().st_size for path in own_s3.files().values())
+    assert there > 0
+    second = push(entry, own_s3.remote())
+    assert (second.there, second.sent) == (there, entry.manifest.size - there)
+
+
+def test_a_pull_cut_anywhere_goes_on(own_s3: Store, here: Catalogue, there: Catalogue) -> None:
+    """The connection ends ever later: nothing is shown until all is there, and no piece is fetched twice."""
+    entry = make(here)
+    push(entry, own_s3.remote())
+    cuts = 0
+    with _cut_ever_later(own_s3, 1.2) as (proxied, later):
+        while _is_cut(lambda: pull("latest", proxied, there)):
+            cuts += 1
+            assert there.entries() == []
+            later()
+    assert cuts > 5
+    pulled = pull("latest", own_s3.remote(), there)
+    assert content(pulled.entry) == content(entry)
+    assert [path.name for path in there.folder.iterdir()] == [entry.name]
+
+
+def test_what_was_fetched_before_the_harm_is_not_fetched_again(
+    own_s3: Store, here: Catalogue, there: Catalogue
+) -> None:
+    """A pull that failed on one object goes on with the others' pieces in place."""
+    entry = make(here)
+    push(entry, own_s3.remote())
+    path = next(path for name, path in own_s3.files().items() if name.endswith("part-00002"))
+    sound = path.read_bytes()
+    path.write_bytes(b"?" + sound[1:])
+    with pytest.raises(DrydockError, match="is not what was backed up"):
+        pull("latest", own_s3.remote(), there)
+    path.write_bytes(sound)
+    pulled = pull("latest", own_s3.remote(), there)
+    assert pulled.fetched == len(sound)
+    assert content(pulled.entry) == content(entry)
+
+
+def test_a_server_that_hangs_up_forever_is_one_sentence(own_s3: Store, here: Catalogue) -> None:
+    """Nothing listens at the endpoint: the address is named, and how to go on."""
+    with pytest.raises(DrydockError, match=f"{own_s3.address} could not be used: ") as caught:
+        push(make(here), own_s3.remote(port=1))
+    assert "Run it again" in caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The server that checks signatures."""
+    with serving("nanio", tmp_path_factory.mktemp("strict")) as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong-secret-word"), ("AWS_ACCESS_KEY_ID", "nobody")]
+)
+def test_wrong_credentials_are_named_and_not_shown(
+    strict: Store, here: Catalogue, there: Catalogue, name: str, value: str
+) -> None:
+    """A refused signature or key: the variables to look at; no secret in the sentence."""
+    refused = strict.remote(variables={name: value})
+    for work in (lambda: push(make(here), refused), lambda: pull("latest", refused, there)):
+        with pytest.raises(DrydockError, match=f"s3://{BUCKET} refuses these credentials") as caught:
+            work()
+        assert "AWS_SECRET_ACCESS_KEY" in caught.value.hint
+        assert SECRET not in str(caught.value)
+        assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_missing_bucket_is_named(server: str, request: pytest.FixtureRequest, here: Catalogue) -> None:
+    """A typing error in the bucket's name is said for what it is."""
+    found: Store = request.getfixturevalue({"localbucket": "s3", "nanio": "strict"}[server])
+    wrong = Store("s3://nosuchbucket/x", found.folder, found.variables, found.port)
+    with pytest.raises(DrydockError, match=r"There is no s3://nosuchbucket\."):
+        push(make(here), wrong.remote())
+    with pytest.raises(DrydockError, match=r"There is no s3://nosuchbucket\."):
+        wrong.remote().names()
+
+
+def test_a_key_without_its_secret_is_one_sentence(s3: Store) -> None:
+    """Half the credentials are found before anything is sent."""
+    variables = {name: value for name, value in s3.variables.items() if name != "AWS_SECRET_ACCESS_KEY"}
+    with pytest.raises(SettingsError, match="Missing SecretAccessKey"):
+        Store(s3.address, s3.folder, variables).remote()
+
+
+def test_a_drive_that_is_not_mounted_is_not_filled(tmp_path: Path) -> None:
+    """A folder whose parent does not exist is refused: it would be made on the wrong disk."""
+    with pytest.raises(SettingsError, match="there is no folder") as caught:
+        Store(str(tmp_path / "drive/backups"), tmp_path).remote()
+    assert "mounted" in caught.value.hint
+    assert not (tmp_path / "drive").exists()
+
+
+def test_a_read_only_folder_is_one_sentence(tmp_path: Path, here: Catalogue) -> None:
+    """A repository that cannot be written to says so."""
+    (tmp_path / "repository").write_text("a file, not a folder")
+    with pytest.raises((DrydockError, OSError)):
+        push(make(here), Store(str(tmp_path / "repository"), tmp_path).remote())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("latest", "20261123T120000Z"),
+        ("20261121T120000Z-monday", "20261121T120000Z-monday"),
+        ("20261122", "20261122T120000Z-tuesday"),
+        ("tuesday", "20261122T120000Z-tuesday"),
+        ("2026", "fits 3 backups"),
+        ("munday", "Did you mean monday"),
+        ("nothing like it", "There is no backup called"),
+    ],
+)
+def test_a_backup_is_found_as_here(own_s3: Store, wanted: str, found: str) -> None:
+    """By name, by a beginning, by label, or the latest; what is near or fits too is named."""
+    (own_s3.folder / "manifests").mkdir(parents=True, exist_ok=True)
+    for name in ("20261121T120000Z-monday", "20261122T120000Z-tuesday", "20261123T120000Z"):
+        (own_s3.folder / f"manifests/{name}.json").touch()
+    (own_s3.folder / "manifests/readme.txt").touch()
+    remote = own_s3.remote()
+    if found in remote.names():
+        assert remote.find(wanted) == found
+    else:
+        with pytest.raises(DrydockError, match=found):
+            remote.find(wanted)
+
+
+def test_an_empty_repository_is_one_sentence(store: Store, there: Catalogue) -> None:
+    """Nothing was pushed yet: the command that does."""
+    with pytest.raises(DrydockError, match="There is no backup in") as caught:
+        pull("latest", store.remote(), there)
+    assert caught.value.hint == "invoke backup.push"
+
+
+def test_the_newest_is_told_by_its_name(own_s3: Store, here: Catalogue) -> None:
+    """What was pushed last need not be the latest: no object's age decides."""
+    for day in (2, 1):
+        with here.writing("", NOW - timedelta(days=day)) as draft:
+            entry = draft.finish(Manifest(name="", sequence=0, made=""))
+        push(entry, own_s3.remote())
+    assert own_s3.remote().names() == ["20261120T120000Z", "20261119T120000Z"]
+
+
+def test_two_pulls_of_one_backup_do_not_meet(own_s3: Store, here: Catalogue, there: Catalogue) -> None:
+    """While one task fetches a backup, another that wants the same one is told; it starts once the first has ended."""
+    entry = make(here)
+    push(entry, own_s3.remote())
+    with there.receiving(entry.name), pytest.raises(BusyError, match=f"fetching {entry.name}"):
+        pull("latest", own_s3.remote(), there)
+    assert content(pull("latest", own_s3.remote(), there).entry) == content(entry)
+
+
+def test_what_a_killed_pull_left_is_cleared_by_the_next_one(own_s3: Store, here: Catalogue, there: Catalogue) -> None:
+    """Fetching another backup removes what nobody goes on with."""
+    push(make(here), own_s3.remote())
+    with there.receiving("20200101T000000Z") as arrival:
+        (arrival.path / "half").write_text("half")
+    entry = pull("latest", own_s3.remote(), there).entry
+    assert [path.name for path in there.folder.iterdir()] == [entry.name]
+
+
+@pytest.mark.parametrize("way", ["push", "pull"])
+def test_memory_does_not_grow_with_the_size(s3: Store, here: Catalogue, tmp_path: Path, way: str) -> None:
+    """A file of 400 MB travels with less than 150 MB in memory."""
+    path = tmp_path / "large"
+    with path.open("wb") as large:
+        block = os.urandom(1 << 20)
+        for _ in range(400):
+            large.write(block)
+    program = """
+import resource, sys, pathlib
+from drydock.backup.catalogue import Catalogue
+from drydock.backup.offsite import Repository
+from drydock.backup.remote import Remote
+from drydock.backup.push import push
+from drydock.backup.pull import pull
+import json
+folder, address, variables, way = sys.argv[1:]
+remote = Remote(Repository(address, json.loads(variables)))
+if way == "push":
+    push(Catalogue(pathlib.Path(folder)).find("latest"), remote)
+else:
+    pull("latest", remote, Catalogue(pathlib.Path(folder)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    with here.writing("", NOW) as draft, path.open("rb") as stream:
+        packed = pack(stream, draft.path / "large")
+        draft.finish(Manifest(name="", sequence=0, made="", files={"large": packed}))
+
+    def run(folder: Path, way: str) -> int:
+        words = [
+            sys.executable,
+            "-c",
+            program,
+            str(folder),
+            f"{s3.address}/memory-{tmp_path.name}",
+            json.dumps(s3.variables),
+            way,
+        ]
+        return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+    peak = run(here.folder, "push")
+    if way == "pull":
+        peak = run(tmp_path / "there", "pull")
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert peak * unit < 150 << 20
