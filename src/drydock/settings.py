@@ -93,7 +93,7 @@ class Settings:
     redis_maxmemory_policy: str = variable("REDIS_MAXMEMORY_POLICY", "noeviction", rules.choice(*rules.POLICIES))
     seed_size: str = variable("SEED_SIZE", "small", rules.choice("small", "medium", "large"))
     backup_folder: str = variable("BACKUP_FOLDER", "backups", rules.PATH)
-    # Public keys are no secret; the private key that somebody pastes here by mistake is.
+    # Public keys and addresses are no secret; the private key that somebody pastes there by mistake is.
     backup_recipients: tuple[str, ...] = variable("BACKUP_RECIPIENTS", (), rules.RECIPIENTS, secret=True)
     backup_identity: str = variable("BACKUP_IDENTITY", "", rules.PATH)
     backup_keep_last: int = variable("BACKUP_KEEP_LAST", 7, rules.COUNT)
@@ -102,7 +102,7 @@ class Settings:
     backup_keep_monthly: int = variable("BACKUP_KEEP_MONTHLY", 6, rules.COUNT)
     backup_max_age: float | None = variable("BACKUP_MAX_AGE", None, rules.HOURS)
     backup_scheduler: str = variable("BACKUP_SCHEDULER", "auto", rules.choice("auto", *rules.SCHEDULERS))
-    backup_repository: str = variable("BACKUP_REPOSITORY", "", rules.REPOSITORY)
+    backup_repository: str = variable("BACKUP_REPOSITORY", "", rules.REPOSITORY, secret=True)
     ready_timeout: float = variable("READY_TIMEOUT", 60.0, rules.SECONDS)
     lock_timeout: float = variable("LOCK_TIMEOUT", 300.0, rules.SECONDS)
 

@@ -57,6 +57,12 @@ def test_environment_wins_over_dotenv(tmp_path: Path) -> None:
         ("BACKUP_RECIPIENTS", "somebody@laptop"),
         ("BACKUP_RECIPIENTS", "ssh-dss AAAAB3NzaC1kc3MAAACBAJ+Hf6c8sO0n2Wm0DcJ9vM3mPq8o"),
         ("BACKUP_IDENTITY", "a\tb"),
+        ("BACKUP_REPOSITORY", "ftp://host/folder"),
+        ("BACKUP_REPOSITORY", "https://bucket.example/folder"),
+        ("BACKUP_REPOSITORY", "s3://key:SECRET@bucket/folder"),
+        ("BACKUP_REPOSITORY", "s3://bucket/folder?region=SECRET"),
+        ("BACKUP_REPOSITORY", "s3:///folder"),
+        ("BACKUP_REPOSITORY", "file://host/folder"),
     ],
 )
 def test_malformed_value_is_named_with_what_is_allowed(tmp_path: Path, name: str, text: str) -> None:
@@ -197,3 +203,20 @@ def test_the_identity_s_path(tmp_path: Path, text: str, path: str | None) -> Non
     """Relative to the checkout, absolute, or in the home folder."""
     expected = path and Path(path.format(root=tmp_path, home=Path.home()))
     assert load(tmp_path, {"BACKUP_IDENTITY": text}).identity == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket", "gs://b/a/c/", "az://container/x", "file:///srv/a b", "/mnt/a b", "../it's"]
+)
+def test_a_repository_s_address(tmp_path: Path, text: str) -> None:
+    """An object store's URL without any secret in it, or a folder."""
+    assert load(tmp_path, {"BACKUP_REPOSITORY": text}).backup_repository == text
+
+
+def test_store_variables_come_from_dotenv_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stores' standard variables; the environment wins, and those that the client does not know are left out."""
+    (tmp_path / ".env").write_text("AWS_ACCESS_KEY_ID=file\nAWS_REGION=here\nAWS_PROFILE=mine\nSECRET=x\n")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "environment")
+    found = settings.store_variables(load(tmp_path, {}))
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_REGION"]) == ("environment", "here")
+    assert not {"AWS_PROFILE", "SECRET"} & set(found)
