@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.db import bulk, tenant_context
+from app.db import binary_copy, tenant_context
 from app.db.repository import Repository
 from app.models import EMBEDDING_DIMENSIONS, Event, Message
 from benchmarks.measure import Limit, Row, interleave, seconds
@@ -71,6 +71,6 @@ def _copy(served: Service, table: str, rows: list[dict[str, Any]]) -> None:
 
 def _binary(row: dict[str, Any]) -> dict[str, Any]:
     """The floor's rows, made before the clock runs: jsonb and vectors in their binary form."""
-    made = {"payload": bulk.jsonb, "meta": bulk.jsonb, "embedding": bulk.vector}
+    made = {"payload": binary_copy.jsonb, "meta": binary_copy.jsonb, "embedding": binary_copy.vector}
     known = {"meta": "metadata"}
     return {known.get(name, name): made[name](value) if name in made else value for name, value in row.items()}

@@ -6,21 +6,22 @@ statements instead"). The temporary table has no policies; the INSERT out of it 
 
 from __future__ import annotations
 
-import json
-from itertools import chain, islice
-from struct import pack
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import psycopg
 from pgvector.sqlalchemy import VECTOR
-from psycopg.sql import Identifier
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import BigInteger, Boolean, DateTime, Double, Integer, Text, Uuid, inspect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.util import await_only
 
+from app.db.binary_copy import Row, Stage, copy_rows, copy_rows_async, jsonb, names, vector
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
     from app.models.base import Base
 
-Row = tuple[Any, ...]
-
 BATCH_ROWS = 50_000
 """Rows per INSERT: what the temporary table holds at a time."""
-JSONB_VERSION = b"\x01"
 
 
 class Column(NamedTuple):
@@ -45,16 +43,6 @@ class Column(NamedTuple):
     name: str
     announced: str
     encode: Callable[[Any], bytes] | None
-
-
-def jsonb(value: object) -> bytes:
-    """A jsonb value in binary form: a version byte, then the text."""
-    return JSONB_VERSION + json.dumps(value, sort_keys=True).encode()
-
-
-def vector(values: Sequence[float]) -> bytes:
-    """A pgvector `vector` in binary form: its dimensions, a reserved word, then big-endian float32 values."""
-    return pack(f">HH{len(values)}f", len(values), 0, *values)
 
 
 _PLAIN: dict[type[TypeEngine[Any]], str] = {
@@ -92,52 +80,33 @@ def insert(session: Session, model: type[Base], rows: Iterable[Mapping[str, Any]
     session.flush()
     columns = _columns(model, first)
     encoded = (_encode(columns, row) for row in chain([first], rows))
-    return _Load(session.connection(), model.__tablename__, list(columns.values())).run(encoded)
+    announced = {column.name: column.announced for column in columns.values()}
+    return _load(session.connection(), Stage(f"bulk_{uuid4().hex[:12]}", model.__tablename__, announced), encoded)
 
 
-class _Load:
-    """One insertion: the temporary table, and what is repeated for each batch."""
-
-    def __init__(self, connection: Connection, table: str, columns: Sequence[Column]) -> None:
-        self._connection = connection
-        self._types = [column.announced for column in columns]
-        self._table, self._stage = _quoted(table), _quoted(f"bulk_{uuid4().hex[:12]}")
-        self._names = ", ".join(_quoted(column.name) for column in columns)
-
-    def run(self, rows: Iterator[Row]) -> int:
-        """Bring all rows in, batch by batch."""
-        execute, written = self._connection.exec_driver_sql, 0
-        columns = f"SELECT {self._names} FROM"
-        execute(f"CREATE TEMPORARY TABLE {self._stage} ON COMMIT DROP AS {columns} {self._table} WITH NO DATA")
-        while batch := list(islice(rows, BATCH_ROWS)):
-            self._copy(batch)
-            execute(f"INSERT INTO {self._table} ({self._names}) {columns} {self._stage}")
-            execute(f"TRUNCATE {self._stage}")
-            written += len(batch)
-        execute(f"DROP TABLE {self._stage}")
-        return written
-
-    def _copy(self, rows: list[Row]) -> None:
-        driver = self._connection.connection.driver_connection
-        statement = f"COPY {self._stage} ({self._names}) FROM STDIN (FORMAT BINARY)".encode()
-        if isinstance(driver, psycopg.AsyncConnection):
-            await_only(self._copy_async(driver, statement, rows))
-            return
-        assert isinstance(driver, psycopg.Connection)
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(self._types)
-            for row in rows:
-                copy.write_row(row)
-
-    async def _copy_async(self, driver: psycopg.AsyncConnection[Any], statement: bytes, rows: list[Row]) -> None:
-        async with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(self._types)
-            for row in rows:
-                await copy.write_row(row)
+def _load(connection: Connection, stage: Stage, rows: Iterator[Row]) -> int:
+    """Bring all rows in, batch by batch."""
+    columns, written = names(stage.columns), 0
+    move = SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
+    statement = move.format(Identifier(stage.table), columns, columns, Identifier(stage.name)).as_string()
+    for sent in stage.batches(connection.exec_driver_sql, partial(_send, connection, stage), rows, BATCH_ROWS):
+        connection.exec_driver_sql(statement)
+        written += sent
+    return written
 
 
-def _quoted(name: str) -> str:
-    return Identifier(name).as_string()
+def _send(connection: Connection, stage: Stage, rows: list[Row]) -> int:
+    driver = connection.connection.driver_connection
+    if isinstance(driver, psycopg.AsyncConnection):
+        return await_only(_send_async(driver, stage, rows))
+    assert isinstance(driver, psycopg.Connection)
+    with driver.cursor() as cursor:
+        return copy_rows(cursor, stage.name, stage.columns, rows)
+
+
+async def _send_async(driver: psycopg.AsyncConnection[Any], stage: Stage, rows: list[Row]) -> int:
+    async with driver.cursor() as cursor:
+        return await copy_rows_async(cursor, stage.name, stage.columns, rows)
 
 
 def _columns(model: type[Base], row: Mapping[str, Any]) -> dict[str, Column]:

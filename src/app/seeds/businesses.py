@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
-from app.seeds.encode import jsonb
+from app.db.binary_copy import jsonb
 from app.seeds.plan import (
     BUSINESSES_PER_USER,
     CLOCK,

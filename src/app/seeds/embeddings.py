@@ -9,7 +9,7 @@ from functools import cache
 from struct import pack
 from typing import Final
 
-from app.seeds.encode import vector_header
+from app.db.binary_copy import vector_header
 from app.seeds.plan import generator
 
 DIMENSIONS: Final = 384

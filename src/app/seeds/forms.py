@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.seeds.encode import jsonb
+from app.db.binary_copy import jsonb
 from app.seeds.plan import CLOCK, SeedTable, generator, identity, organization_count
 from app.seeds.words import FIRST_NAMES, TOPICS, pick
 

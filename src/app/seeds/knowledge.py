@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
+from app.db.binary_copy import jsonb
 from app.seeds.embeddings import BLOCKS, blocks, embedding
-from app.seeds.encode import jsonb
 from app.seeds.plan import CLOCK, SeedTable, generator, identity, organization_count
 from app.seeds.words import TOPICS
 

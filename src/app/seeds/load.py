@@ -1,13 +1,13 @@
 """Bringing seed rows into a table: plainly where it is new, by comparison where it is not."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any
+from functools import partial
 
 from psycopg import Cursor
 from psycopg.sql import SQL, Composed, Identifier
 
+from app.db.binary_copy import Row, Stage, copy_rows, names
 from app.seeds.plan import SeedTable
 
 BATCH_ROWS = 4_000
@@ -17,7 +17,6 @@ INDEX_BYTES_PER_ROW = 3_072
 MAX_INDEX_BYTES = 512 * 1024**2
 INDEX_WORKERS = 3
 
-Row = tuple[Any, ...]
 Report = Callable[[str, int, int], None]
 
 PLAIN_INDEXES = """
@@ -54,25 +53,22 @@ def count_rows(cursor: Cursor[Row], table: SeedTable) -> int:
     return int(row[0]) if row else 0
 
 
-def copy_rows(cursor: Cursor[Row], target: str, table: SeedTable, rows: Iterable[Row]) -> Iterator[int]:
-    """Send rows by binary COPY, giving the number sent after each."""
-    statement = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(Identifier(target), names(table.columns))
-    with cursor.copy(statement) as copy:
-        copy.set_types(list(table.columns.values()))
-        for done, row in enumerate(rows, 1):
-            copy.write_row(row)
-            yield done
-
-
 def copy_all(cursor: Cursor[Row], table: SeedTable, size: str, report: Report) -> int:
     """Fill an empty table."""
-    total, done = table.count(size), 0
+    rows = reported(table, size, report)
     with open_to_owner(cursor, table):
-        for done in copy_rows(cursor, table.name, table, table.rows(size)):
-            if done % REPORT_ROWS == 0 and done < total:
-                report(table.name, done, total)
-    report(table.name, done, total)
+        done = copy_rows(cursor, table.name, table.columns, rows)
+    report(table.name, done, table.count(size))
     return done
+
+
+def reported(table: SeedTable, size: str, report: Report) -> Iterator[Row]:
+    """A table's rows, with a report now and then of how many were taken."""
+    total = table.count(size)
+    for done, row in enumerate(table.rows(size)):
+        if done and done % REPORT_ROWS == 0:
+            report(table.name, done, total)
+        yield row
 
 
 def merge(cursor: Cursor[Row], table: SeedTable, size: str, report: Report) -> int:
@@ -80,18 +76,15 @@ def merge(cursor: Cursor[Row], table: SeedTable, size: str, report: Report) -> i
 
     Rows that are as they should be are read and not locked, so a run without work writes nothing.
     """
-    stage, rows = f"seed_{table.name}", table.rows(size)
+    stage = Stage(f"seed_{table.name}", table.name, table.columns)
     total, done, written = table.count(size), 0, 0
-    statement = merge_statement(table, stage)
-    make_stage = SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP")
-    cursor.execute(make_stage.format(Identifier(stage), Identifier(table.name)))
-    while sent := sum(1 for _ in copy_rows(cursor, stage, table, islice(rows, BATCH_ROWS))):
-        cursor.execute(SQL("ANALYZE {} (id)").format(Identifier(stage)))
+    statement = merge_statement(table, stage.name)
+    send = partial(copy_rows, cursor, stage.name, stage.columns)
+    for sent in stage.batches(lambda text: cursor.execute(text.encode()), send, table.rows(size), BATCH_ROWS):
+        cursor.execute(SQL("ANALYZE {} (id)").format(Identifier(stage.name)))
         written += cursor.execute(statement).rowcount
-        cursor.execute(SQL("TRUNCATE {}").format(Identifier(stage)))
         done += sent
         report(table.name, done, total)
-    cursor.execute(SQL("DROP TABLE {}").format(Identifier(stage)))
     return written
 
 
@@ -111,11 +104,6 @@ def merge_statement(table: SeedTable, stage: str) -> Composed:
         wanted=names(restored, "s"),
         changes=SQL(", ").join(SQL("{0} = excluded.{0}").format(Identifier(column)) for column in restored),
     )
-
-
-def names(columns: Iterable[str], alias: str = "") -> Composed:
-    """Column names as a list, those of an alias where one is given."""
-    return SQL(", ").join(Identifier(alias, column) if alias else Identifier(column) for column in columns)
 
 
 @contextmanager

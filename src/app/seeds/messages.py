@@ -6,9 +6,9 @@ from functools import cache
 from typing import Final
 from uuid import UUID
 
+from app.db.binary_copy import jsonb
 from app.seeds.conversations import PACE, begins, organization_of, topic_of
 from app.seeds.embeddings import BLOCKS, blocks, embedding
-from app.seeds.encode import jsonb
 from app.seeds.plan import SeedTable, conversation_count, generator, identity, message_count
 from app.seeds.words import ASKS, LEADS, REASONS, SETTINGS, SYSTEM_PROMPT, Topic
 

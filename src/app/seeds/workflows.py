@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.seeds.encode import jsonb
+from app.db.binary_copy import jsonb
 from app.seeds.forms import SUBMISSIONS_PER_ORGANIZATION, submission_count
 from app.seeds.plan import CLOCK, SeedTable, identity, organization_count
 
