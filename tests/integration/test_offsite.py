@@ -321,17 +321,15 @@ def test_a_push_cut_anywhere_goes_on(own_s3: Store, here: Catalogue, there: Cata
 @contextmanager
 def _cut_ever_later(store: Store, factor: float) -> Iterator[tuple[Remote, Callable[[], None]]]:
     """The repository by way of a proxy that ends connections after a few bytes; the function lets more by."""
-    proxy = Proxy(store.port)
-    limit = proxy.budget = 300.0
+    limit = 300.0
 
     def later() -> None:
         nonlocal limit
         proxy.budget = limit = limit * factor
 
-    try:
+    with Proxy(f"http://127.0.0.1:{store.port}") as proxy:
+        proxy.budget = limit
         yield store.remote(port=proxy.port), later
-    finally:
-        proxy.gone()
 
 
 def _is_cut(work: Callable[[], object]) -> bool:
@@ -347,13 +345,10 @@ def test_what_was_sent_before_the_cut_is_not_sent_again(own_s3: Store, here: Cat
     """After a cut the next push sends only the rest."""
     entry = make(here)
     assert entry.manifest
-    proxy = Proxy(own_s3.port)
-    proxy.budget = 90_000
-    try:
+    with Proxy(f"http://127.0.0.1:{own_s3.port}") as proxy:
+        proxy.budget = 90_000
         with pytest.raises(DrydockError, match="could not be used"):
             push(entry, own_s3.remote(port=proxy.port))
-    finally:
-        proxy.gone()
     there = sum(path.stat().st_size for path in own_s3.files().values())
     assert there > 0
     second = push(entry, own_s3.remote())

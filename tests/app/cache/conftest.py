@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -46,18 +45,15 @@ def namespace(client: redis.Redis) -> Iterator[str]:
 @pytest.fixture
 def proxy(redis_url: str) -> Iterator[Proxy]:
     """A way to Redis that can fail."""
-    proxy = Proxy(int(redis_url.rpartition(":")[2].partition("/")[0]))
-    yield proxy
-    with contextlib.suppress(OSError):  # gone already
-        proxy.gone()
+    with Proxy(redis_url) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def impatient(redis_url: str, proxy: Proxy) -> Iterator[redis.Redis]:
+def impatient(proxy: Proxy) -> Iterator[redis.Redis]:
     """A client through the proxy that gives up at once."""
-    port = redis_url.rpartition(":")[2].partition("/")[0]
     policy = RedisPolicy(connect_timeout=0.2, timeout=0.2, retries=0)
-    client = create_client(redis_url.replace(f":{port}/", f":{proxy.port}/"), policy)
+    client = create_client(proxy.url, policy)
     yield client
     client.close()
 

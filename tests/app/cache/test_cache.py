@@ -214,11 +214,11 @@ def test_without_redis_values_are_computed(
     cache, compute = Cache(impatient, namespace, tenant=None), Computation()
     cache._availability.pause = 0
     cache.get_or_set("a", compute, ttl=60)
-    proxy.gone()
+    proxy.cut()
     with caplog.at_level(logging.INFO, "app.cache"):
         assert [cache.get_or_set("a", compute, ttl=60) for _ in range(3)] == ["value"] * 3
         assert (cache.get("a"), cache.delete("a"), cache.invalidate("t")) == (None, False, False)
-        proxy.back()
+        proxy.mend()
         assert cache.get_or_set("a", compute, ttl=60) == "value"
     assert compute.runs == 4
     messages = [record.message for record in caplog.records]

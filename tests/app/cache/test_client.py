@@ -35,7 +35,7 @@ def test_an_async_client_answers_under_its_name(in_loop: Callable[..., Any]) -> 
 
 def test_nothing_connects_before_the_first_command(proxy: Proxy) -> None:
     """Making a client is safe at import."""
-    create_client(f"redis://127.0.0.1:{proxy.port}/0").close()
+    create_client(proxy.url).close()
     assert proxy.opened == 0
 
 
@@ -50,7 +50,7 @@ def test_a_url_that_is_none_is_refused() -> None:
 def test_a_silent_redis_is_given_up(impatient: redis.Redis, proxy: Proxy) -> None:
     """A cut connection ends in a timeout, and a mended network works again with the same client."""
     impatient.ping()
-    proxy.cut()
+    proxy.lose()
     with pytest.raises(RedisTimeoutError):
         impatient.ping()
     proxy.mend()
@@ -60,10 +60,10 @@ def test_a_silent_redis_is_given_up(impatient: redis.Redis, proxy: Proxy) -> Non
 def test_a_redis_that_is_gone_is_refused_at_once_and_found_again(impatient: redis.Redis, proxy: Proxy) -> None:
     """No retries here: the error comes straight; a retry would hide one lost connection."""
     impatient.ping()
-    proxy.gone()
+    proxy.cut()
     with pytest.raises(RedisConnectionError):
         impatient.ping()
-    proxy.back()
+    proxy.mend()
     assert impatient.ping() is True
 
 
@@ -77,15 +77,14 @@ def test_the_pool_has_an_end(redis_url: str) -> None:
         assert client.ping() is True
 
 
-def test_one_lost_connection_is_retried(redis_url: str, proxy: Proxy) -> None:
+def test_one_lost_connection_is_retried(proxy: Proxy) -> None:
     """With the default policy a caller does not notice that Redis was restarted in between."""
-    port = redis_url.rpartition(":")[2].partition("/")[0]
 
     async def body() -> bool:
-        async with create_async_client(redis_url.replace(f":{port}/", f":{proxy.port}/")) as client:
+        async with create_async_client(proxy.url) as client:
             await client.ping()
-            proxy.gone()
-            proxy.back()
+            proxy.cut()
+            proxy.mend()
             return bool(await client.ping())
 
     assert asyncio.run(body()) is True

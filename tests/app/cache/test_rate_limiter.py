@@ -121,7 +121,7 @@ def test_without_redis_the_caller_s_choice_holds(
 ) -> None:
     """Allowed or refused as it was made, marked as not counted, and logged once."""
     limiter = RateLimiter(impatient, "gone", when_down=when_down)
-    proxy.gone()
+    proxy.cut()
     with caplog.at_level(logging.INFO, "app.cache"):
         answers = [limiter.hit("ada", Rate(5, 1)) for _ in range(3)]
     assert {(answer.allowed, answer.counted, answer.retry_after > 0) for answer in answers} == {
@@ -134,10 +134,10 @@ def test_without_redis_an_error_may_be_the_choice(impatient: redis.Redis, proxy:
     """Typed, with where to look; and the limiter counts again once Redis is back."""
     limiter = RateLimiter(impatient, "gone", when_down=WhenDown.RAISE)
     limiter._availability.pause = 0
-    proxy.gone()
+    proxy.cut()
     with pytest.raises(RateLimiterError, match="/health/redis"):
         limiter.hit("ada", Rate(5, 1))
-    proxy.back()
+    proxy.mend()
     assert limiter.hit("ada", Rate(5, 1)).counted
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from app.db import Database, Events
 from app.errors import DatabaseUnavailable, PoolExhausted
 from tests.app.database import Onlooker, eventually
-from tests.app.proxy import Proxy
+from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

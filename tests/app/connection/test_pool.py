@@ -14,7 +14,7 @@ from app.db import Database, Events
 from app.db.retry import is_unavailable
 from app.errors import AppError, DatabaseUnavailable, PoolExhausted
 from tests.app.database import Onlooker, eventually
-from tests.app.proxy import Proxy
+from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from app.db import CircuitBreaker, Database, RetryPolicy
 from app.db.breaker import BreakerOptions, State
 from app.db.retry import is_unavailable, judge, sqlstate
 from app.errors import CircuitOpen, DatabaseUnavailable, OutcomeUnknown, PoolExhausted
-from tests.app.proxy import Proxy
+from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,11 +215,11 @@ def test_the_breaker_stands_outside_and_recovers(make_database: Callable[..., Da
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable):
             database.run(work, QUICK)
-    accepted = proxy.accepted
+    accepted = proxy.opened
     with pytest.raises(CircuitOpen):
         database.run(work, QUICK)
     assert database.run(work, QUICK, fallback=lambda _: -1) == -1
-    assert (breaker.snapshot().state, proxy.accepted) == (State.OPEN, accepted)
+    assert (breaker.snapshot().state, proxy.opened) == (State.OPEN, accepted)
     proxy.mend()
     assert until_answered(database, work) == 100
     assert breaker.snapshot().state is State.CLOSED

@@ -119,18 +119,18 @@ def steady(steady_database: Database) -> Iterator[Service]:
 
 
 @pytest.fixture
-def network(scratch: Checkout) -> Iterator[Proxy]:
+def network(steady_database: Database) -> Iterator[Proxy]:
     """The way to Postgres, which can fail."""
-    proxy = Proxy(scratch.environment.state.postgres_port)
-    yield proxy
-    with contextlib.suppress(OSError):  # gone already
-        proxy.gone()
+    assert steady_database.settings.database_url
+    with Proxy(steady_database.settings.database_url.get_secret_value()) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def database(steady_database: Database, network: Proxy, scratch: Checkout) -> Iterator[Database]:
+def database(steady_database: Database, network: Proxy) -> Iterator[Database]:
     """The steady database, behind a network that can fail."""
-    database = Database(through(steady_database.settings, scratch.environment.state.postgres_port, network.port))
+    way = {"database_url": SecretStr(network.url)}
+    database = Database(steady_database.settings.model_copy(update=way))
     yield database
     database.close_connections(0)
 
@@ -139,13 +139,6 @@ def database(steady_database: Database, network: Proxy, scratch: Checkout) -> It
 def service(database: Database, serve: Callable[..., Service]) -> Service:
     """The health endpoints of that database."""
     return serve(HealthApplication(lambda: Health(database, deadline=DEADLINE)))
-
-
-def through(settings: Settings, port: int, other: int) -> Settings:
-    """The same settings with another port."""
-    assert settings.database_url
-    url = settings.database_url.get_secret_value().replace(f":{port}/", f":{other}/")
-    return settings.model_copy(update={"database_url": SecretStr(url)})
 
 
 class FrozenServer:

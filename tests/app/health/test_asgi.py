@@ -112,7 +112,7 @@ def test_nothing_sensitive_is_told(service: Service, database: Database, network
     """Neither well nor ill: no password, user, database, address or port."""
     url = urlsplit(database.settings.database_url.get_secret_value())  # type: ignore[union-attr]
     well = service.ask("/readyz").body.decode()
-    network.gone()
+    network.cut()
     ill = service.ask("/readyz").body.decode()
     for secret in (str(url.password), url.path[1:], "127.0.0.1", str(url.port), '"app"', "user"):
         assert secret not in well
@@ -137,7 +137,7 @@ def test_a_cut_network(service: Service, network: Proxy, database: Database) -> 
 
     Who has more patience than the driver is told the same, by the driver.
     """
-    network.cut()
+    network.lose()
     answer = service.ask("/health/db")
     assert (answer.status, reason(answer.document)) == (503, SILENT)
     assert reason(Health(database, deadline=8).report()).startswith("no answer within 2")
@@ -149,10 +149,10 @@ def test_a_postgres_that_is_gone(service: Service, network: Proxy, caplog: pytes
     """Refused connections are told at once; the log has one line when it goes and one when it is back."""
     service.wait_for("/health/db", 200)
     with caplog.at_level(logging.INFO, "app.health"):
-        network.gone()
+        network.cut()
         for _ in range(3):
             assert reason(service.ask("/health/db").document) == "no connection"
-        network.back()
+        network.mend()
         service.wait_for("/health/db", 200)
     assert ["postgres: fail" in record.message for record in caplog.records] == [True, False]
 
@@ -183,7 +183,7 @@ def test_requests_share_the_open_question(
 
 def test_a_probe_that_hangs_is_not_repeated(service: Service, network: Proxy) -> None:
     """After the deadline, too, a silent server costs one connection, and those who come later are told at once."""
-    network.cut()
+    network.lose()
     assert [service.ask("/health/db").status for _ in range(5)] == [503] * 5
     assert network.opened == 1
 
