@@ -38,6 +38,7 @@ def examine() -> list[Check]:
         return [*found, Check("environment:exists", Status.WARN, error.message, error.hint), *_engines()]
     found += _guarded("engine:answers", environment.engine.checks)
     found += _ports(environment)
+    found += _guarded("backup:schedule", lambda: _backups(environment))
     ready = readiness.checks(environment)
     return [*found, *ready, *(_servers(environment) if ready[0].passed else []), *_migrations(environment)]
 
@@ -123,6 +124,17 @@ def _ports(environment: Environment) -> Iterator[Check]:
 
 def _servers(environment: Environment) -> list[Check]:
     return _guarded("postgres:details", lambda: list(_details(environment)))
+
+
+def _backups(environment: Environment) -> list[Check]:
+    from drydock.backup import automation, freshness
+
+    now = datetime.now(UTC)
+    kept = automation.inspect(environment)
+    return [
+        *([kept] if kept else []),
+        freshness.check(environment.settings, now) or freshness.advice(environment.settings, now),
+    ]
 
 
 _OUTDATED = """

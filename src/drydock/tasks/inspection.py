@@ -14,7 +14,11 @@ from drydock.tasks.common import command
 from drydock.tasks.environment import urls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drydock.checks import Check
     from drydock.console import Console
+    from drydock.environment import Environment
 
 
 @command()
@@ -24,7 +28,7 @@ def status(console: Console, json: bool = False) -> None:
     from drydock.environment import open_existing
 
     environment = open_existing()
-    checks = readiness.checks(environment)
+    checks = [*readiness.checks(environment), *_backups(environment)]
     state = environment.state
     data = {
         "status": str(worst(checks)),
@@ -40,6 +44,16 @@ def status(console: Console, json: bool = False) -> None:
     )
     if worst(checks) is Status.FAIL:
         raise Exit(code=NotReadyError.exit_code)
+
+
+def _backups(environment: Environment) -> Iterator[Check]:
+    """Whether the last proven backup is as young as it should be, where somebody asked for that."""
+    from datetime import UTC, datetime
+
+    from drydock.backup import freshness
+
+    if found := freshness.check(environment.settings, datetime.now(UTC)):
+        yield found
 
 
 @command()
