@@ -37,6 +37,7 @@ OURS = (
     "READY_TIMEOUT",
     "LOCK_TIMEOUT",
     "DATABASE_",
+    "AWS_",
 )
 
 

@@ -67,15 +67,24 @@ class Console:
         _err(f"{_sign(Status.PASS)} {name:<28}{seconds(self.phases[name]):>8}")
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[str, int, int], None]]:
-        """A progress bar for counted work, on terminals; elsewhere the body's calls print nothing."""
+    def progress(self, title: str, *, in_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+        """A progress bar for counted work or bytes, on terminals; elsewhere the body's calls print nothing."""
         if not sys.stderr.isatty():
             yield lambda _item, _done, _total: None
             return
         from rich.console import Console as Terminal
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
-        columns = (TextColumn("  {task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        counts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+        columns = (TextColumn("  {task.description:<26}"), BarColumn(), *counts, TimeRemainingColumn())
         with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
             rows: dict[str, Any] = {}
 

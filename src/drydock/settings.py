@@ -244,6 +244,8 @@ def _conflicts(settings: Settings) -> list[str]:
         )
     if settings.database in {"postgres", "template0", "template1"}:
         problems.append(f"POSTGRES_DB: {settings.database!r} is one of the server's own databases")
+    if settings.identity and settings.identity.resolve().is_relative_to(settings.backups.resolve()):
+        problems.append("BACKUP_IDENTITY lies in BACKUP_FOLDER: whoever gets the backups would get their key")
     return problems
 
 

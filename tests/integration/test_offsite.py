@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -24,12 +25,12 @@ from drydock.backup.pull import pull
 from drydock.backup.push import push
 from drydock.errors import BusyError, DrydockError, SettingsError
 from tests.backups import NOW
+from tests.checkout import Checkout
 from tests.proxy import Proxy
 from tests.s3 import BUCKET, SECRET, SERVERS, Store, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.remote import Remote
@@ -557,3 +558,66 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         peak = run(tmp_path / "there", "pull")
     unit = 1 if sys.platform == "darwin" else 1024
     assert peak * unit < 150 << 20
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, own_s3: Store) -> Checkout:
+    """A checkout whose repository is the server's."""
+    return Checkout(tmp_path / "a checkout", BACKUP_REPOSITORY=own_s3.address, HOME=str(tmp_path), **own_s3.variables)
+
+
+def test_the_tasks_on_a_team_s_day(checkout: Checkout, tmp_path: Path, own_s3: Store) -> None:
+    """One pushes all there is, the other lists and pulls; neither needs servers. Plain rows do not leave unnoticed."""
+    made = Catalogue(checkout.root / "backups/dumps")
+    first, second = make(made, "monday"), make(made, "tuesday")
+    prove(second)
+    said = checkout.run("backup.push", "monday")
+    assert "not encrypted" in said.stderr
+    assert f"{first.name} is in {own_s3.address}" in said.stdout
+    assert [item["name"] for item in checkout.json("backup.push", "--all")["pushed"]] == [first.name, second.name]
+    other = Checkout(tmp_path / "other", **checkout.environ)
+    listed = other.json("backup.remote")["backups"]
+    assert [(item["name"], item["proven"]) for item in listed] == [(second.name, True), (first.name, False)]
+    assert f"invoke restore {second.name}" in other.run("backup.pull").stdout
+    assert content(Catalogue(other.root / "backups/dumps").find("latest")) == content(second)
+    assert SECRET not in said.stdout + said.stderr
+
+
+def test_the_tasks_read_the_store_s_variables_from_dotenv(checkout: Checkout, own_s3: Store) -> None:
+    """What is in .env opens the store like the environment does."""
+    make(Catalogue(checkout.root / "backups/dumps"))
+    lines = {"BACKUP_REPOSITORY": own_s3.address, **own_s3.variables}
+    (checkout.root / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    (checkout.root / ".env").chmod(0o600)
+    for name in lines:
+        del checkout.environ[name]
+    assert checkout.json("backup.push")["repository"] == own_s3.address
+
+
+def test_a_folder_below_the_checkout_s_parent_is_a_repository(checkout: Checkout, tmp_path: Path) -> None:
+    """A relative path is the checkout's."""
+    entry = make(Catalogue(checkout.root / "backups/dumps"))
+    checkout.run("backup.push", BACKUP_REPOSITORY="../team's share")
+    assert (tmp_path / f"team's share/manifests/{entry.name}.json").exists()
+
+
+def test_without_a_repository_the_setting_is_named(checkout: Checkout) -> None:
+    """Nothing is set: one sentence, and exit code 2."""
+    said = checkout.run("backup.push", code=2, BACKUP_REPOSITORY="")
+    assert "BACKUP_REPOSITORY" in said.stderr
+
+
+def test_keygen_prints_what_env_needs(checkout: Checkout, tmp_path: Path) -> None:
+    """The two lines work as they are printed; the private key is nowhere in the output."""
+    said = checkout.run("backup.keygen")
+    lines = dict(line.split("=", 1) for line in said.stdout.splitlines() if line.startswith("BACKUP_"))
+    path = Path(lines["BACKUP_IDENTITY"])
+    assert path == tmp_path / ".config/drydock/a checkout.age"
+    assert path.read_text().splitlines()[-1] not in said.stdout + said.stderr
+    assert "keep a copy" in said.stderr
+    checkout.environ |= lines
+    assert checkout.json("backup.keygen") == {
+        "recipient": lines["BACKUP_RECIPIENTS"],
+        "identity": str(path),
+        "made": False,
+    }

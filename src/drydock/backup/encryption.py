@@ -71,7 +71,7 @@ def decrypt(source: BinaryIO, target: BinaryIO, sealing: Sealing) -> None:
     name = getattr(source, "name", "the file")
     if sealing.identity is None:
         raise DrydockError(f"{name} is encrypted, and no identity is set.", hint=HINT)
-    keys = [_identity(sealing.identity)]
+    keys = [read_identity(sealing.identity)]
     reader, writer = _Remembering(source), _Remembering(target)
     try:
         pyrage.decrypt_io(reader, writer, keys)
@@ -111,7 +111,7 @@ def check_identity(sealing: Sealing, recipients: list[str]) -> None:
     _pyrage()
     if sealing.identity is None:
         raise DrydockError(f"The backup is encrypted (to {', '.join(recipients)}), and no identity is set.", hint=HINT)
-    _identity(sealing.identity)
+    read_identity(sealing.identity)
 
 
 class _Remembering:
@@ -161,8 +161,12 @@ def _recipient(text: str) -> Any:
         ) from None
 
 
-def _identity(path: Path) -> Any:
-    """The private key in a file as age-keygen or ssh-keygen writes it."""
+def read_identity(path: Path) -> Any:
+    """The private key in a file as age-keygen or ssh-keygen writes it.
+
+    Raises:
+        DrydockError: where pyrage is missing, or the file cannot be used.
+    """
     pyrage = _pyrage()
     try:
         text = path.read_bytes()

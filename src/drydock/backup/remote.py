@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 from drydock.backup import manifest as manifests
 from drydock.backup.catalogue import LATEST, NAME
 from drydock.backup.offsite import Repository
+from drydock.backup.together import together
 from drydock.errors import DrydockError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.manifest import Manifest
@@ -31,6 +32,18 @@ if TYPE_CHECKING:
 # Part of the layout: every drydock must cut a file the same way.
 PIECE = 8 << 20
 MANIFESTS, PROOFS, FILES = "manifests/", "proofs/", "files/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A line of a listing: bytes, rows in all tables, and whether it was proven and is encrypted."""
+
+    name: str
+    size: int
+    rows: int
+    proven: bool
+    encrypted: bool
+    revisions: list[str]
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,25 @@ class Remote:
         raise DrydockError(
             f"There is no backup called {wanted!r} in {self.address}.{f' Did you mean {near[0]}?' if near else ''}",
             hint="invoke backup.remote",
+        )
+
+    def listing(self) -> list[Listed]:
+        """All complete backups with what their manifests say, newest first."""
+        proofs = self.repository.objects(PROOFS)
+        found = {item.name: item for item in together(lambda name: self._listed(name, proofs), self.names()) if item}
+        return [found[name] for name in sorted(found, reverse=True)]
+
+    def _listed(self, name: str, proofs: Container[str]) -> Listed | None:
+        document = self.document(name)
+        if document is None:
+            return None
+        return Listed(
+            name=name,
+            size=document.manifest.size,
+            rows=document.manifest.rows,
+            proven=document.proof in proofs,
+            encrypted=bool(document.manifest.recipients),
+            revisions=document.manifest.revisions,
         )
 
     def document(self, name: str) -> Document | None:

@@ -1,0 +1,134 @@
+"""backup.push, backup.pull, backup.remote, backup.keygen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drydock.console import seconds, size, table
+from drydock.tasks.common import command, settings
+from drydock.tasks.words import WordTask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drydock.backup.catalogue import Catalogue, Entry
+    from drydock.backup.push import Pushed
+    from drydock.backup.remote import Listed, Remote
+    from drydock.console import Console
+    from drydock.settings import Settings
+
+NAME_HELP = "Its name, a beginning of it, its label, or latest."
+
+
+@command(klass=WordTask, positional=["name"], help={"name": NAME_HELP, "all": "All that can be used, oldest first."})
+def push(console: Console, name: str = "latest", all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
+    """Send a backup to BACKUP_REPOSITORY. Nothing there is replaced; a push that was cut goes on where it was."""
+    from drydock.backup.remote import open_remote
+
+    current = settings()
+    remote, catalogue = open_remote(current), _catalogue(current)
+    usable = [entry for entry in reversed(catalogue.entries()) if entry.manifest]
+    chosen = usable if all else [catalogue.find(name)]
+    _warn(console, chosen, remote)
+    pushed = [_push(console, entry, remote) for entry in chosen]
+    console.result(
+        {"repository": remote.address, "pushed": [result.__dict__ for result in pushed]},
+        [*(_pushed(result, remote) for result in pushed)] or ["There is nothing to push."],
+    )
+
+
+@command(klass=WordTask, positional=["name"], help={"name": NAME_HELP})
+def pull(console: Console, name: str = "latest", json: bool = False) -> None:
+    """Fetch a backup from BACKUP_REPOSITORY. It appears here once every hash was checked."""
+    from drydock.backup import pull as work
+    from drydock.backup.remote import open_remote
+
+    current = settings()
+    remote = open_remote(current)
+    with console.phase("pull"), console.progress("fetching", in_bytes=True) as progress:
+        result = work.pull(name, remote, _catalogue(current), lambda done, total: progress(name, done, total))
+    entry = result.entry
+    console.result(
+        {"name": entry.name, "fetched": result.fetched, "here": result.here, "seconds": result.seconds},
+        [f"{entry.name} is here: {size(result.fetched)} fetched.", f"  restore it: invoke restore {entry.name}"],
+    )
+
+
+@command()
+def remote(console: Console, json: bool = False) -> None:
+    """List the backups in BACKUP_REPOSITORY, newest first."""
+    from drydock.backup.remote import open_remote
+
+    found = open_remote(settings())
+    listed = found.listing()
+    console.result(
+        {"repository": found.address, "backups": [item.__dict__ for item in listed]},
+        [*_remote_lines(listed)] or [f"There is no backup in {found.address}: invoke backup.push"],
+    )
+
+
+@command(help={"path": "Where the private key goes; BACKUP_IDENTITY or ~/.config/drydock/PROJECT.age by default."})
+def keygen(console: Console, path: str = "", json: bool = False) -> None:
+    """Make the pair of keys that encrypts backups, prove that it works, and say what to put into .env."""
+    from drydock.backup import keys
+
+    current = settings()
+    identity = Path(path).expanduser().absolute() if path else keys.default_path(current)
+    recipient, made = keys.make(current, identity)
+    console.result(
+        {"recipient": recipient, "identity": str(identity), "made": made},
+        [
+            f"{'Made' if made else 'Kept'} {identity}; it reads back what is encrypted to it. Put into .env:",
+            f"BACKUP_RECIPIENTS={','.join(dict.fromkeys((*current.backup_recipients, recipient)))}",
+            f"BACKUP_IDENTITY={identity}",
+        ],
+    )
+    console.note("Without this file no backup encrypted to it can ever be read: keep a copy where the backups are not.")
+
+
+def _push(console: Console, entry: Entry, remote: Remote) -> Pushed:
+    from drydock.backup import push as work
+
+    with console.phase(f"push {entry.name}"), console.progress("sending", in_bytes=True) as progress:
+        return work.push(entry, remote, lambda done, total: progress(entry.name, done, total))
+
+
+def _pushed(result: Pushed, remote: Remote) -> str:
+    there = f", {size(result.there)} were there" if result.there else ""
+    return f"{result.name} is in {remote.address}: {size(result.sent)} sent{there}, {seconds(result.seconds)}."
+
+
+def _warn(console: Console, entries: list[Entry], remote: Remote) -> None:
+    """Rows that leave the machine as they are should not do so unnoticed."""
+    plain = [entry.name for entry in entries if entry.manifest and not entry.manifest.recipients]
+    if plain:
+        names = ", ".join(plain[:3]) + (" …" if len(plain) > 3 else "")  # noqa: PLR2004 - a line's worth
+        console.note(
+            f"not encrypted: {names}. Whoever can read {remote.address} can read the rows; `invoke backup.keygen` helps."
+        )
+
+
+def _remote_lines(listed: list[Listed]) -> Iterator[str]:
+    if listed:
+        yield from table(
+            [
+                (
+                    item.name,
+                    size(item.size),
+                    f"{item.rows:,} rows",
+                    "proven" if item.proven else "unproven",
+                    "encrypted" if item.encrypted else "not encrypted",
+                )
+                for item in listed
+            ]
+        )
+
+
+def _catalogue(current: Settings) -> Catalogue:
+    from drydock.backup.catalogue import Catalogue
+
+    return Catalogue(current.backups / "dumps")
+
+
+TASKS = (push, pull, remote, keygen)

@@ -1,0 +1,49 @@
+"""A word after a task's name that may be left out: `invoke backup.push` and `invoke backup.push friday`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
+
+
+class OptionalWord(Argument):
+    """A positional argument with a default.
+
+    Invoke gives a word to a positional argument whose value is None, and in the end calls it missing for the same
+    reason. So it is None while Invoke's parser looks for somebody to take a word, and the default at any other time.
+    """
+
+    @property
+    def value(self) -> Any:
+        """What was given, or the default."""
+        if self._value is None and _taking_a_word():
+            return None
+        return self._value if self._value is not None else self.default
+
+    @value.setter
+    def value(self, text: str) -> None:
+        self.set_value(text)
+
+
+class WordTask(Task):  # type: ignore[type-arg]
+    """A task whose positional arguments with a default may be left out: `command(klass=WordTask, positional=…)`."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """The task's arguments."""
+        return [
+            OptionalWord(names=(arg.name or "", *arg.nicknames), help=arg.help, default=arg.default, positional=True)
+            if arg.positional and arg.default
+            else arg
+            for arg in super().get_arguments(ignore_unknown_help)
+        ]
+
+
+def _taking_a_word() -> bool:
+    """True where the nearest method of Invoke's parser on the stack is one of the two that hand out words."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the interpreter's own way to look at the stack
+    while frame.f_back and frame.f_globals["__name__"] != "invoke.parser.parser":
+        frame = frame.f_back
+    return frame.f_code.co_name in {"handle", "see_positional_arg"}

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.config import Config
+from invoke.executor import Executor
+from invoke.parser.parser import Parser
+from invoke.tasks import task
+
+from drydock.tasks.words import WordTask
+
+TAKEN: list[tuple[str, bool, str]] = []
+
+
+@task(klass=WordTask, positional=["name"])
+def send(_context: Any, name: str = "latest", everything: bool = False, label: str = "") -> None:  # noqa: FBT001, FBT002 - Invoke's way
+    TAKEN.append((name, everything, label))
+
+
+@task
+def other(_context: Any) -> None:
+    TAKEN.append(("other", False, ""))
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ("send", [("latest", False, "")]),
+        ("send friday", [("friday", False, "")]),
+        ("send --everything", [("latest", True, "")]),
+        ("send friday --everything", [("friday", True, "")]),
+        ("send --everything friday", [("friday", True, "")]),
+        ("send --label x", [("latest", False, "x")]),
+        ("send --label x friday", [("friday", False, "x")]),
+        ("send --label=x friday", [("friday", False, "x")]),
+        ("send --name friday", [("friday", False, "")]),
+        ("send friday other", [("friday", False, ""), ("other", False, "")]),
+        ("send send", [("send", False, "")]),
+        ("other send", [("other", False, ""), ("latest", False, "")]),
+        ("send a send b", [("a", False, ""), ("b", False, "")]),
+    ],
+)
+def test_a_word_may_be_left_out(words: str, taken: list[tuple[str, bool, str]]) -> None:
+    """The word is taken wherever it stands; without one the default is."""
+    collection = Collection(send, other)
+    TAKEN.clear()
+    Executor(collection, Config()).execute(*Parser(contexts=collection.to_contexts()).parse_argv(words.split()))
+    assert taken == TAKEN
