@@ -105,7 +105,7 @@ def _warn(console: Console, entries: list[Entry], remote: Remote) -> None:
     if plain:
         names = ", ".join(plain[:3]) + (" …" if len(plain) > 3 else "")  # noqa: PLR2004 - a line's worth
         console.note(
-            f"not encrypted: {names}. Whoever can read {remote.address} can read the rows; `invoke backup.keygen` helps."
+            f"not encrypted: {names}. Whoever can read {remote.address} can read the rows; see invoke backup.keygen."
         )
 
 
