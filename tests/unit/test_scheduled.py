@@ -8,6 +8,7 @@ import pytest
 from drydock.backup import automation, freshness, scheduled
 from drydock.backup import manifest as manifests
 from drydock.backup.automation import Record
+from drydock.backup.schedule import RECORD
 from drydock.backup.scheduled import Run
 from drydock.checks import Status
 from drydock.errors import DrydockError
@@ -115,7 +116,7 @@ def test_a_result_of_several_lines_is_one_in_the_log(settings: Settings) -> None
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schedule": "yearly"}', '{"schedule": "daily 03:00"}'])
 def test_a_damaged_record_is_one_sentence(settings: Settings, text: str) -> None:
     """It is named, with the command that writes it anew."""
-    (automation.folder(settings) / automation.RECORD).write_text(text)
+    (automation.folder(settings) / RECORD).write_text(text)
     with pytest.raises(DrydockError, match=r"schedule\.json is damaged"):
         scheduled.pending(settings, NOW)
 
@@ -145,7 +146,7 @@ def test_without_a_wish_for_backups_status_says_nothing(tmp_path: Path) -> None:
     ("schedule", "young", "old"), [("hourly", 2.9, 3.1), ("daily 03:00", 25.9, 26.1), ("sunday 03:00", 169, 171)]
 )
 def test_a_schedule_says_how_old_a_backup_may_be(settings: Settings, schedule: str, young: float, old: float) -> None:
-    """Two hours more than its pace pass; what is older is a warning with the schedule and the log."""
+    """Two hours more than its pace pass; what is older is a warning with the schedule."""
     turn_on(settings, schedule, since=hours(-1000))
     make_backup(settings.backups / "dumps", NOW)
     passed, late = freshness.check(settings, hours(young)), freshness.check(settings, hours(old))
@@ -153,7 +154,7 @@ def test_a_schedule_says_how_old_a_backup_may_be(settings: Settings, schedule: s
     assert late is not None
     assert (passed.status, late.status) == (Status.PASS, Status.WARN)
     assert schedule in late.detail
-    assert "backup.log" in late.fix
+    assert "backup.schedule show" in late.fix
 
 
 def test_a_new_schedule_has_time_to_make_its_first_backup(settings: Settings) -> None:

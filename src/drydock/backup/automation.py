@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drydock.backup.schedule import Schedule, parse
+from drydock.backup.schedule import FOLDER, RECORD, Schedule, parse
 from drydock.checks import Check, Status
 from drydock.errors import DrydockError
 from drydock.files import write_atomic
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from drydock.settings import Settings
 
 CHECK = "backup:schedule"
-FOLDER, RECORD, SCRIPT = "backup", "schedule.json", "scheduled.sh"
-# What drydock writes of each run, and what the last start said by itself.
-LOG, OUTPUT = "backup.log", "scheduler.log"
+# What a scheduler starts, what drydock writes of each run, and what the last start said by itself.
+SCRIPT, LOG, OUTPUT = "scheduled.sh", "backup.log", "scheduler.log"
 # How a program finds the Docker engine that this shell talks to. A scheduler starts with nearly no variables.
 CARRIED = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR")
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")

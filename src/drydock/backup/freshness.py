@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from drydock.backup import automation
+from drydock.backup.schedule import FOLDER, RECORD
 from drydock.checks import Check, Status
 from drydock.errors import DrydockError
 
@@ -29,7 +29,7 @@ def check(settings: Settings, now: datetime) -> Check | None:
     Raises:
         DrydockError: where the schedule's record is damaged.
     """
-    record = automation.read(settings)
+    record = _record(settings)
     allowed = _allowed(settings, record)
     if allowed is None:
         return None
@@ -39,7 +39,7 @@ def check(settings: Settings, now: datetime) -> Check | None:
         return Check(NAME, Status.PASS, f"the last proven backup is {_age(now - newest)} old" if newest else "none yet")
     detail = f"the last proven backup is {_age(now - newest)} old" if newest else "there is no proven backup"
     pace = f"the schedule is {record.schedule}" if record else f"BACKUP_MAX_AGE is {settings.backup_max_age:g} hours"
-    fix = f"invoke backup; see {automation.folder(settings) / automation.LOG}" if record else "invoke backup"
+    fix = "invoke backup; invoke backup.schedule show" if record else "invoke backup"
     return Check(NAME, Status.WARN, f"{detail}; {pace}", fix)
 
 
@@ -78,6 +78,15 @@ def _proven(folder: Path) -> datetime | None:
     except (DrydockError, ValueError):
         # backup.list and backup.prune tell what is wrong with it; here it is no proof.
         return None
+
+
+def _record(settings: Settings) -> Record | None:
+    """The schedule; where there is none, nothing is loaded: `status` must stay fast."""
+    if not (settings.folder / FOLDER / RECORD).exists():
+        return None
+    from drydock.backup import automation
+
+    return automation.read(settings)
 
 
 def _allowed(settings: Settings, record: Record | None) -> timedelta | None:

@@ -17,6 +17,8 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 # Those that take a time of day.
 TIMED = (DAILY, *WEEKDAYS)
 _WEEK = timedelta(days=7)
+# Where a checkout records its schedule, below .drydock.
+FOLDER, RECORD = "backup", "schedule.json"
 
 
 @dataclass(frozen=True)
