@@ -182,6 +182,11 @@ def store_variables(settings: Settings) -> dict[str, str]:
     return {name: given[name] for name in rules.STORE_VARIABLES if given.get(name)}
 
 
+def kill_at() -> str:
+    """The fault point at which a test wants this process to end; empty outside of tests."""
+    return os.environ.get("DRYDOCK_KILL_AT", "")
+
+
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The process environment for a child process, with `extra` on top."""
     return {**os.environ, **extra}

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
-import os
 import re
-import secrets
 import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from drydock.backup import manifest as manifests
+from drydock.backup import workspace
 from drydock.errors import BusyError, DrydockError, SettingsError
 from drydock.files import sync_folder, write_atomic
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"\d{8}T\d{6}Z(-[a-z0-9][a-z0-9._-]*)?")
 LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-UNFINISHED, REMOVING, ARRIVING = ".unfinished-", ".removing-", ".arriving-"
+ARRIVING = ".arriving-"
 PROOF, PIN = "proof.json", "pin.json"
 LATEST = "latest"
 
@@ -121,19 +119,8 @@ class Catalogue:
             raise SettingsError(
                 f"{label!r} cannot be a label.", hint="Use up to 40 lower-case letters, digits, '.', '_' and '-'."
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{UNFINISHED}{secrets.token_hex(6)}"
-        with ExitStack() as stack:
-            # Nobody may look for leftovers between the folder's making and our hold on it.
-            with _held(self.folder, wait=True):
-                self._clear_leftovers()
-                path.mkdir(mode=0o700)
-                stack.enter_context(_held(path))
-            try:
-                yield Draft(self, path, label, now)
-            finally:
-                if path.exists():
-                    shutil.rmtree(path)
+        with workspace.working_in(self.folder) as path:
+            yield Draft(self, path, label, now)
 
     @contextmanager
     def receiving(self, name: str) -> Iterator[Arrival]:
@@ -147,35 +134,24 @@ class Catalogue:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{ARRIVING}{name}"
         with ExitStack() as stack:
-            with _held(self.folder, wait=True):
+            with workspace.held(self.folder, wait=True):
                 for other in self.folder.glob(f"{ARRIVING}*"):
-                    if other != path and _abandoned(other):
+                    if other != path and workspace.abandoned(other):
                         shutil.rmtree(other)
                 path.mkdir(mode=0o700, exist_ok=True)
                 try:
-                    stack.enter_context(_held(path))
+                    stack.enter_context(workspace.held(path))
                 except BlockingIOError:
                     raise BusyError(f"Another task is fetching {name}.", hint="Wait for it to end.") from None
             yield Arrival(self, path, name)
 
     def clear_leftovers(self) -> list[str]:
         """Remove what killed tasks left unfinished; returns names. What somebody still writes is left alone."""
-        if not self.folder.is_dir():
-            return []
-        with _held(self.folder, wait=True):
-            return self._clear_leftovers()
-
-    def _clear_leftovers(self) -> list[str]:
-        removed = []
-        for path in self.folder.glob(".*"):
-            if path.name.startswith((UNFINISHED, REMOVING)) and _abandoned(path):
-                shutil.rmtree(path)
-                removed.append(path.name)
-        return removed
+        return workspace.clear(self.folder)
 
     def remove(self, entry: Entry) -> None:
         """Take a backup away: first its name, so that a kill leaves no half one in the listing."""
-        doomed = self.folder / f"{REMOVING}{entry.name}"
+        doomed = self.folder / f"{workspace.REMOVING}{entry.name}"
         entry.path.rename(doomed)
         sync_folder(self.folder)
         shutil.rmtree(doomed)
@@ -196,7 +172,7 @@ class Draft:
 
     def finish(self, manifest: Manifest) -> Entry:
         """Write the manifest and give the folder its name; returns the backup as the catalogue has it."""
-        with _held(self.catalogue.folder, wait=True):
+        with workspace.held(self.catalogue.folder, wait=True):
             name = self._free_name()
             complete = replace(
                 manifest,
@@ -227,7 +203,7 @@ class Arrival:
 
     def finish(self, manifest: bytes) -> Entry:
         """Write the manifest's text as it is and give the folder its name; returns the catalogue's entry."""
-        with _held(self.catalogue.folder, wait=True):
+        with workspace.held(self.catalogue.folder, wait=True):
             write_atomic(self.path / manifests.FILE, manifest.decode())
             self.path.rename(self.catalogue.folder / self.name)
             sync_folder(self.catalogue.folder)
@@ -286,23 +262,3 @@ def _read_json(path: Path) -> dict[str, object] | None:
     except ValueError as error:
         raise DrydockError(f"{path} is damaged: {error}.", hint=f"Remove it: rm {path}") from error
     return found if isinstance(found, dict) else None
-
-
-@contextmanager
-def _held(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold flock(2) on a folder: it ends with its holder, and a program that inherits it holds it too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        os.set_inheritable(handle, not wait)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _abandoned(folder: Path) -> bool:
-    try:
-        with _held(folder):
-            return True
-    except (BlockingIOError, FileNotFoundError):
-        return False

@@ -1,0 +1,183 @@
+"""Loading a backup of ours into an empty database, and comparing what came out with what went in."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from drydock import postgres
+from drydock.backup import contents, encryption, packing, pg_program, workspace
+from drydock.backup.dump import CONTENTS, DUMP, GLOBALS
+from drydock.errors import DrydockError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from drydock.backup.catalogue import Entry
+    from drydock.backup.encryption import Sealing
+    from drydock.backup.manifest import Manifest
+    from drydock.environment import Environment
+
+    Progress = Callable[[str, int, int], None]
+
+JOBS = 2
+# A load is as good as never done until it is compared and swapped in, so that its commits need not reach the disk one
+# by one; index builds get the memory, which jobs share (POSTGRES_SHM holds both their graphs).
+SESSION = "-c synchronous_commit=off -c maintenance_work_mem=384MB -c max_parallel_maintenance_workers=2"
+_LOADED = re.compile(r"finished item \d+ (TABLE DATA|INDEX|CONSTRAINT|FK CONSTRAINT)\b")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """How long loading and comparing took (seconds), and the roles that had to be created for it."""
+
+    load_seconds: float
+    compare_seconds: float
+    created_roles: list[str]
+
+
+def check_files(entry: Entry, sealing: Sealing) -> Manifest:
+    """Read every file of a backup and compare it with the manifest, before anything is done with one.
+
+    Raises:
+        DrydockError: naming the file that is missing, cut short or altered; or the identity that is missing.
+    """
+    manifest = entry.manifest
+    if manifest is None:
+        raise DrydockError(f"The backup {entry.name} cannot be used: {entry.problem}", hint="invoke backup.list")
+    for name, expected in manifest.files.items():
+        packing.verify(entry.path / name, expected)
+    encryption.check_identity(sealing, manifest.recipients)
+    return manifest
+
+
+def load(environment: Environment, entry: Entry, database: str, progress: Progress) -> Loaded:
+    """Create `database`, load the backup and compare everything in it with what the backup says it held.
+
+    Raises:
+        DrydockError: where a file is damaged, loading fails, or what came out differs; the database is then to be
+            dropped.
+    """
+    sealing = encryption.sealing(environment.settings)
+    manifest = check_files(entry, sealing)
+    _refuse_newer(environment, entry, manifest)
+    begun = time.monotonic()
+    created = _ensure_roles(environment, _unpacked(entry, manifest, GLOBALS, sealing).decode())
+    with postgres.administer(environment) as connection:
+        postgres.create_empty(environment, connection, database)
+    with workspace.working_in(environment.settings.folder) as folder:
+        _unpack(entry, manifest, folder, sealing)
+        _restore(environment, manifest, folder, database, progress)
+    loaded = time.monotonic()
+    compare(environment, entry, database)
+    return Loaded(round(loaded - begun, 3), round(time.monotonic() - loaded, 3), created)
+
+
+def compare(environment: Environment, entry: Entry, database: str) -> None:
+    """Compare a loaded database with what its backup says.
+
+    Raises:
+        DrydockError: naming the first differences.
+    """
+    manifest = entry.manifest
+    assert manifest is not None
+    sealing = encryption.sealing(environment.settings)
+    document = json.loads(_unpacked(entry, manifest, CONTENTS, sealing))
+    high, low = (_positions(document[key]) for key in ("sequences", "sequences_before"))
+    expected = contents.Contents(manifest.tables, high, document["definitions"])
+    with postgres.administer(environment, database) as connection:
+        contents.prepare(connection)
+        found = contents.take(connection, only=manifest.tables)
+    lines = contents.differences(expected, found, low=low)
+    if lines:
+        more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""  # noqa: PLR2004 - as many as a sentence bears
+        raise DrydockError(
+            f"What {entry.name} restores to is not what was backed up: {'; '.join(lines[:3])}{more}.",
+            hint="Use another backup: invoke backup.list",
+        )
+
+
+def _positions(document: dict[str, list[int]]) -> dict[str, tuple[int, bool]]:
+    return {name: (int(value), bool(called)) for name, (value, called) in document.items()}
+
+
+def _refuse_newer(environment: Environment, entry: Entry, manifest: Manifest) -> None:
+    with postgres.administer(environment) as connection:
+        here = connection.info.server_version
+        known = {str(name) for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
+    if manifest.postgres_number // 10000 > here // 10000:
+        raise DrydockError(
+            f"{entry.name} is of Postgres {manifest.postgres}; the server here is {here // 10000}.{here % 10000}.",
+            hint="Set POSTGRES_IMAGE in .env to an image of that version.",
+        )
+    missing = sorted(manifest.extensions.keys() - known)
+    if missing:
+        raise DrydockError(
+            f"{entry.name} needs the extension {', '.join(missing)}, which the server here does not have.",
+            hint="Restore it where the server has it: POSTGRES_IMAGE in .env, or ENGINE=docker.",
+        )
+
+
+def _unpacked(entry: Entry, manifest: Manifest, name: str, sealing: Sealing) -> bytes:
+    """A small file of the backup, in memory."""
+    name = next(known for known in manifest.files if known.removesuffix(encryption.SUFFIX) == name)
+    buffer = io.BytesIO()
+    packing.unpack(entry.path / name, buffer, manifest.files[name], sealing)
+    return buffer.getvalue()
+
+
+def _unpack(entry: Entry, manifest: Manifest, folder: Path, sealing: Sealing) -> None:
+    """Make of the packed files the directory that pg_restore reads, in `folder`."""
+    (folder / DUMP).mkdir(mode=0o700)
+    for name, expected in manifest.files.items():
+        if name.startswith(f"{DUMP}/"):
+            plain = name.removesuffix(encryption.SUFFIX).removesuffix(packing.SUFFIX)
+            packing.unpack_file(entry.path / name, folder / plain, expected, sealing)
+
+
+def _restore(environment: Environment, manifest: Manifest, folder: Path, database: str, progress: Progress) -> None:
+    """Run pg_restore as the superuser: owners and rights come back as they were."""
+    done = 0
+
+    def each(line: str) -> None:
+        nonlocal done
+        if _LOADED.search(line):
+            done += 1
+            progress("objects", done, max(done, len(manifest.tables)))
+
+    arguments = [
+        "--format=directory",
+        f"--jobs={JOBS}",
+        "--exit-on-error",
+        "--verbose",
+        f"--dbname=dbname='{database}' options='{SESSION}'",
+        DUMP,
+    ]
+    process = environment.engine.run("pg_restore", arguments, folder=folder, stdout=subprocess.DEVNULL)
+    with pg_program.ending(process):
+        pg_program.follow(process, "pg_restore", each)
+
+
+def _ensure_roles(environment: Environment, statements: str) -> list[str]:
+    """Create the roles that the dump's objects belong to and this server lacks; they cannot log in. Returns them."""
+    wanted = list(_role_names(statements))
+    with postgres.administer(environment) as connection:
+        known = {str(name) for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+        missing = [name for name in wanted if name not in known]
+        for name in missing:
+            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    return missing
+
+
+def _role_names(statements: str) -> Iterator[str]:
+    """The roles that pg_dumpall's SQL creates."""
+    for name in re.findall(r'^CREATE ROLE ("(?:[^"]|"")+"|\w+);$', statements, re.MULTILINE):
+        yield name[1:-1].replace('""', '"') if name.startswith('"') else name

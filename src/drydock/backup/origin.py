@@ -1,0 +1,77 @@
+"""Where a backup comes from: the server, the schema's revision, the project and its commit."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drydock.environment import Environment
+    from drydock.postgres import Connection
+
+_DATABASE = """SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, daticulocale
+    FROM pg_database WHERE datname = current_database()"""
+
+
+def describe(environment: Environment, connection: Connection) -> dict[str, Any]:
+    """The fields of a manifest that say where it comes from."""
+    settings, state = environment.settings, environment.state
+    return {
+        "project": project(environment),
+        "checkout": state.checkout,
+        "database": settings.database,
+        "engine": state.engine,
+        "runs": environment.engine.fingerprint(),
+        "system_identifier": state.system_identifier,
+        "postgres": connection.info.parameter_status("server_version"),
+        "postgres_number": connection.info.server_version,
+        "extensions": extensions(connection),
+        "revisions": revisions(environment, connection),
+        "commit": commit(settings.root),
+        "roles": {"owner": settings.owner, "app": settings.app_user, "backup": settings.backup_user},
+        "settings": _settings(connection),
+    }
+
+
+def project(environment: Environment) -> str:
+    """The project's name: that of [tool.drydock], or the folder's where it has none."""
+    return environment.settings.project.name or environment.settings.root.name
+
+
+def extensions(connection: Connection) -> dict[str, str]:
+    """Each installed extension's version."""
+    rows = connection.execute("SELECT extname::text, extversion FROM pg_catalog.pg_extension ORDER BY 1")
+    return {str(name): str(number) for name, number in rows}
+
+
+def revisions(environment: Environment, connection: Connection) -> list[str]:
+    """The heads that the version table names; none where there is no such table."""
+    from psycopg import sql
+
+    table = sql.Identifier("public", environment.settings.project.version_table)
+    known: Any = connection.execute("SELECT to_regclass(%s)", (table.as_string(connection),)).fetchone()
+    if known[0] is None:
+        return []
+    return sorted(str(row[0]) for row in connection.execute(sql.SQL("SELECT version_num FROM {}").format(table)))
+
+
+def commit(root: Path) -> str:
+    """The checked-out commit, with `+` where files differ from it; empty outside a repository, or without git."""
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head and head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except FileNotFoundError:
+        return ""
+
+
+def _git(root: Path, *words: str) -> str:
+    result = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+    return "" if result.returncode else result.stdout.strip()
+
+
+def _settings(connection: Connection) -> dict[str, str]:
+    row: Any = connection.execute(_DATABASE.replace("pg_database", "pg_catalog.pg_database")).fetchone()
+    names = ("encoding", "collate", "ctype", "locale_provider", "icu_locale")
+    return {name: str(value) for name, value in zip(names, row, strict=True) if value is not None}

@@ -1,0 +1,33 @@
+"""The moments at which a kill hurts most, listed in one place: tests end the process at each of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import StrEnum
+
+from drydock import settings
+
+
+class Point(StrEnum):
+    """Each is reached when what it says has just been done."""
+
+    BACKUP_BEGUN = "backup: folder made"
+    BACKUP_DUMPED = "backup: dumped"
+    BACKUP_DESCRIBED = "backup: manifest written"
+    BACKUP_NAMED = "backup: folder named"
+    VERIFY_CREATED = "verify: scratch database created"
+    VERIFY_LOADED = "verify: loaded"
+    VERIFY_PROVEN = "verify: proof written"
+    RESTORE_UNPACKED = "restore: unpacked"
+    RESTORE_CREATED = "restore: database created"
+    RESTORE_LOADED = "restore: loaded"
+    RESTORE_CHECKED = "restore: checked"
+    RESTORE_SWAPPED = "restore: swapped"
+    RESTORE_REDIS_DONE = "restore: Redis done"
+
+
+def reached(point: Point) -> None:
+    """End this process at once (SIGKILL) where DRYDOCK_KILL_AT names the point; otherwise nothing."""
+    if settings.kill_at() == point:
+        os.kill(os.getpid(), signal.SIGKILL)
