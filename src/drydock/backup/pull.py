@@ -83,10 +83,14 @@ def _fetch_files(
     pieces, files = list(theirs.pieces()), theirs.manifest.files
     for piece in pieces:
         _refuse_incomplete(piece, stored, source)
-    for file, packed in files.items():
-        _make(folder / file, packed.size)
+    begun = {file for file, packed in files.items() if _make(folder / file, packed.size)}
     bytes_of = {True: 0, False: 0}
-    for size, new in together(lambda piece: _fetch(piece, source, folder, stored[piece.object]), pieces):
+
+    def fetch(piece: Piece) -> tuple[int, bool]:
+        known = stored[piece.object] if piece.file in begun else None
+        return _fetch(piece, source, folder / piece.file, known)
+
+    for size, new in together(fetch, pieces):
         bytes_of[new] += size
         progress(sum(bytes_of.values()), theirs.manifest.size)
     for _ in together(lambda file: _settle(folder / file[0], file[1], source), files.items()):
@@ -103,26 +107,27 @@ def _refuse_incomplete(piece: Piece, stored: dict[str, Stored], source: Remote) 
         raise _damaged(f"{source.address}/{piece.object} {problem}")
 
 
-def _make(path: Path, size: int) -> None:
-    """A private file of that size; what an earlier pull left in it stays."""
+def _make(path: Path, size: int) -> bool:
+    """A private file of that size; True where an earlier pull made it, whose pieces stay in place."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    there = path.exists()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         os.ftruncate(handle, size)
     finally:
         os.close(handle)
+    return there
 
 
-def _fetch(piece: Piece, source: Remote, folder: Path, stored: Stored) -> tuple[int, bool]:
+def _fetch(piece: Piece, source: Remote, path: Path, known: Stored | None) -> tuple[int, bool]:
     """Write a piece to its place; returns its size, and True where it was not there already."""
-    with (folder / piece.file).open("r+b", buffering=0) as stream:
-        if stored.holds(os.pread(stream.fileno(), piece.size, piece.offset)):
+    with path.open("r+b", buffering=0) as stream:
+        if known and known.holds(os.pread(stream.fileno(), piece.size, piece.offset)):
             return piece.size, False
         data = source.repository.read(piece.object)
         if data is None or len(data) != piece.size:
             raise _damaged(f"{source.address}/{piece.object} changed while it was read")
-        stream.seek(piece.offset)
-        stream.write(data)
+        os.pwrite(stream.fileno(), data, piece.offset)
     return piece.size, True
 
 
