@@ -517,18 +517,28 @@ def test_memory_does_not_grow_with_the_size(own_s3: Store, here: Catalogue, ther
     """A file of 200 MB travels both ways with less than 150 MB in memory, all libraries included."""
     program = """
 import json, pathlib, resource, sys
+from datetime import UTC, datetime
 from drydock.backup.catalogue import Catalogue
+from drydock.backup.manifest import Manifest
 from drydock.backup.offsite import Repository
+from drydock.backup.packing import pack
 from drydock.backup.pull import pull
 from drydock.backup.push import push
 from drydock.backup.remote import Remote
 address, variables, here, there = sys.argv[1:]
 remote = Remote(Repository(address, json.loads(variables)))
+with Catalogue(pathlib.Path(here)).writing("", datetime.now(UTC)) as draft:
+    sparse = draft.path / ".sparse"
+    sparse.touch()
+    with sparse.open("r+b") as stream:
+        stream.truncate(200 << 20)
+        packed = pack(stream, draft.path / "large")
+    sparse.unlink()
+    draft.finish(Manifest(name="", sequence=0, made="", files={"large": packed}))
 push(Catalogue(pathlib.Path(here)).find("latest"), remote)
 pull("latest", remote, Catalogue(pathlib.Path(there)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-    make(here, content={"large": os.urandom(1 << 20) * 200})
     words = [own_s3.address, json.dumps(own_s3.variables), str(here.folder), str(there.folder)]
     run = subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True, text=True)
     assert int(run.stdout) * (1 if sys.platform == "darwin" else 1024) < 150 << 20
