@@ -96,7 +96,7 @@ def reset(
         clone(environment, connection, template, coming)
         cloned = time.monotonic()
         swap(connection, live, coming)
-        _drop_behind(connection, live + LEAVING)
+        drop_behind(connection, live + LEAVING)
     redis_client.flush(environment)
     seconds = {"template": ready - begun, "clone": cloned - ready, "swap": time.monotonic() - cloned}
     return Reset(template, built, live + PREVIOUS, seconds)
@@ -114,12 +114,12 @@ def undo(environment: Environment) -> str:
         heal(environment, connection)
         if not postgres.exists(connection, previous):
             raise DrydockError("No reset to undo: no earlier database is kept.")
-        _evict(connection, live, previous)
+        close(connection, live, previous)
         with connection.transaction():
             _rename(connection, previous, leaving)
             _rename(connection, live, previous)
             _rename(connection, leaving, live)
-        _admit(connection, live, previous)
+        admit(connection, live, previous)
     redis_client.flush(environment)
     return previous
 
@@ -136,7 +136,7 @@ def heal(environment: Environment, connection: postgres.Connection) -> list[str]
             done.append(f"dropped the unfinished {name}")
     closed = connection.execute("SELECT FROM pg_database WHERE datname = %s AND NOT datallowconn", (live,)).rowcount
     if closed:
-        _admit(connection, live)
+        admit(connection, live)
         done.append(f"opened {live} again")
     return done
 
@@ -148,13 +148,13 @@ def swap(connection: postgres.Connection, live: str, coming: str) -> None:
     What was kept before gets the leaving name, to be dropped: until then there are two ways back rather than none.
     """
     previous, leaving = live + PREVIOUS, live + LEAVING
-    _evict(connection, live, coming)
+    close(connection, live, coming)
     with connection.transaction():
         if postgres.exists(connection, previous):
             _rename(connection, previous, leaving)
         _rename(connection, live, previous)
         _rename(connection, coming, live)
-    _admit(connection, live, previous)
+    admit(connection, live, previous)
 
 
 def clone(environment: Environment, connection: postgres.Connection, template: str, name: str) -> None:
@@ -182,7 +182,7 @@ def drop(connection: postgres.Connection, name: str) -> None:
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _drop_behind(connection: postgres.Connection, name: str) -> None:
+def drop_behind(connection: postgres.Connection, name: str) -> None:
     """Have the server drop a database after we are gone, and close the connection.
 
     A drop mostly waits for a checkpoint. Nobody needs to watch that one: what becomes of it is seen by the next `up`
@@ -206,7 +206,7 @@ def _settle(environment: Environment, building: str) -> None:
 def _finish(connection: postgres.Connection, building: str, name: str) -> None:
     """Close the finished database, name it and mark it; the mark is what makes it a template."""
     drop(connection, name)
-    _evict(connection, building)
+    close(connection, building)
     _rename(connection, building, name)
     touch(connection, name)
     connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(sql.Identifier(name)))
@@ -239,7 +239,7 @@ def is_template(connection: postgres.Connection, name: str) -> bool:
     return connection.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", (name,)).rowcount > 0
 
 
-def _evict(connection: postgres.Connection, *names: str) -> None:
+def close(connection: postgres.Connection, *names: str) -> None:
     """Close databases to newcomers and end the sessions in them: neither a rename nor a clone works beside one."""
     for name in names:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
@@ -249,7 +249,8 @@ def _evict(connection: postgres.Connection, *names: str) -> None:
     )
 
 
-def _admit(connection: postgres.Connection, *names: str) -> None:
+def admit(connection: postgres.Connection, *names: str) -> None:
+    """Open databases again."""
     for name in names:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
 

@@ -210,6 +210,18 @@ class Arrival:
         return _entry(self.catalogue.folder / self.name)
 
 
+def at(path: Path) -> Entry:
+    """The backup in a folder anywhere, whatever it is called.
+
+    Raises:
+        DrydockError: where it cannot be used.
+    """
+    entry = _entry(path)
+    if entry.manifest is None:
+        raise DrydockError(f"{path} cannot be used: {entry.problem}")
+    return entry
+
+
 def record_proof(entry: Entry, proof: Proof) -> None:
     """Note that `entry` was restored and found equal."""
     write_atomic(entry.path / PROOF, json.dumps(asdict(proof), indent=1) + "\n")

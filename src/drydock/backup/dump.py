@@ -14,11 +14,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from drydock import postgres
-from drydock.backup import contents, encryption, origin, packing, pg_program
+from drydock.backup import contents, encryption, origin, packing, pg_program, selection
 from drydock.backup.catalogue import Catalogue
 from drydock.backup.growing import Packer
 from drydock.backup.manifest import Manifest, PackedFile
-from drydock.errors import DrydockError
 from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
@@ -130,43 +129,10 @@ def _snapshot(environment: Environment, request: Request) -> Iterator[Snapshot]:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row: Any = connection.execute("SELECT pg_export_snapshot(), pg_database_size(current_database())").fetchone()
         everything = contents.table_names(connection)
-        chosen = _closure(connection, request.tables, everything)
+        chosen = (
+            selection.with_what_they_refer_to(connection, request.tables, everything) if request.tables else everything
+        )
         yield Snapshot(connection, str(row[0]), everything, chosen, int(row[1]), before)
-
-
-def _closure(connection: postgres.Connection, wanted: tuple[str, ...], everything: list[str]) -> list[str]:
-    """The tables wanted, with all that their foreign keys refer to: what can be restored without anything else."""
-    if not wanted:
-        return everything
-    chosen = {_known(name, everything) for name in wanted}
-    references = [
-        (f"{schema}.{table}", f"{other_schema}.{other}")
-        for schema, table, other_schema, other in connection.execute(_REFERENCES)
-    ]
-    while more := {other for table, other in references if table in chosen} - chosen:
-        chosen |= more
-    return sorted(chosen)
-
-
-_REFERENCES = """SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_constraint k
-    JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
-    WHERE k.contype = 'f'"""
-
-
-def _known(name: str, everything: list[str]) -> str:
-    """The qualified name of a table that may be given without its schema.
-
-    Raises:
-        DrydockError: where there is none such, naming what is near.
-    """
-    import difflib
-
-    for candidate in (name, f"public.{name}"):
-        if candidate in everything:
-            return candidate
-    near = difflib.get_close_matches(name, [known.removeprefix("public.") for known in everything], n=1)
-    raise DrydockError(f"There is no table {name!r}.{f' Did you mean {near[0]}?' if near else ''}")
 
 
 def _dump(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
+import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from psycopg import sql
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 JOBS = 2
+SMALL = 32 << 20
 # A load is as good as never done until it is compared and swapped in, so that its commits need not reach the disk one
 # by one; index builds get the memory, which jobs share (POSTGRES_SHM holds both their graphs).
 SESSION = "-c synchronous_commit=off -c maintenance_work_mem=384MB -c max_parallel_maintenance_workers=2"
@@ -70,7 +72,7 @@ def load(environment: Environment, entry: Entry, database: str, progress: Progre
     manifest = check_files(entry, sealing)
     _refuse_newer(environment, entry, manifest)
     begun = time.monotonic()
-    created = _ensure_roles(environment, _unpacked(entry, manifest, GLOBALS, sealing).decode())
+    created = _ensure_roles(environment, _read(entry, manifest, GLOBALS, sealing))
     with postgres.administer(environment) as connection:
         postgres.create_empty(environment, connection, database)
     with workspace.working_in(environment.settings.folder) as folder:
@@ -90,7 +92,7 @@ def compare(environment: Environment, entry: Entry, database: str) -> None:
     manifest = entry.manifest
     assert manifest is not None
     sealing = encryption.sealing(environment.settings)
-    document = json.loads(_unpacked(entry, manifest, CONTENTS, sealing))
+    document = json.loads(_read(entry, manifest, CONTENTS, sealing))
     high, low = (_positions(document[key]) for key in ("sequences", "sequences_before"))
     expected = contents.Contents(manifest.tables, high, document["definitions"])
     with postgres.administer(environment, database) as connection:
@@ -126,12 +128,28 @@ def _refuse_newer(environment: Environment, entry: Entry, manifest: Manifest) ->
         )
 
 
-def _unpacked(entry: Entry, manifest: Manifest, name: str, sealing: Sealing) -> bytes:
-    """A small file of the backup, in memory."""
-    name = next(known for known in manifest.files if known.removesuffix(encryption.SUFFIX) == name)
-    buffer = io.BytesIO()
-    packing.unpack(entry.path / name, buffer, manifest.files[name], sealing)
-    return buffer.getvalue()
+@contextmanager
+def unpacked(entry: Entry, manifest: Manifest, name: str, sealing: Sealing) -> Iterator[BinaryIO]:
+    """One file of a backup, unpacked: in memory where it is small, else in a file that nobody else sees.
+
+    Raises:
+        DrydockError: where it is damaged or cannot be decrypted.
+    """
+    name = sealed_name(manifest, name)
+    with tempfile.SpooledTemporaryFile(max_size=SMALL) as stream:
+        packing.unpack(entry.path / name, cast("BinaryIO", stream), manifest.files[name], sealing)
+        stream.seek(0)
+        yield cast("BinaryIO", stream)
+
+
+def sealed_name(manifest: Manifest, name: str) -> str:
+    """What the file `name` is called in this backup, encrypted or not."""
+    return next(known for known in manifest.files if known.removesuffix(encryption.SUFFIX) == name)
+
+
+def _read(entry: Entry, manifest: Manifest, name: str, sealing: Sealing) -> str:
+    with unpacked(entry, manifest, name, sealing) as stream:
+        return stream.read().decode()
 
 
 def _unpack(entry: Entry, manifest: Manifest, folder: Path, sealing: Sealing) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from drydock import revisions
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,7 +30,7 @@ def describe(environment: Environment, connection: Connection) -> dict[str, Any]
         "postgres": connection.info.parameter_status("server_version"),
         "postgres_number": connection.info.server_version,
         "extensions": extensions(connection),
-        "revisions": revisions(environment, connection),
+        "revisions": _revisions(environment, connection),
         "commit": commit(settings.root),
         "roles": {"owner": settings.owner, "app": settings.app_user, "backup": settings.backup_user},
         "settings": _settings(connection),
@@ -46,15 +48,12 @@ def extensions(connection: Connection) -> dict[str, str]:
     return {str(name): str(number) for name, number in rows}
 
 
-def revisions(environment: Environment, connection: Connection) -> list[str]:
-    """The heads that the version table names; none where there is no such table."""
-    from psycopg import sql
-
-    table = sql.Identifier("public", environment.settings.project.version_table)
-    known: Any = connection.execute("SELECT to_regclass(%s)", (table.as_string(connection),)).fetchone()
-    if known[0] is None:
-        return []
-    return sorted(str(row[0]) for row in connection.execute(sql.SQL("SELECT version_num FROM {}").format(table)))
+def _revisions(environment: Environment, connection: Connection) -> list[str]:
+    """The heads that the version table names, seen from where it is looked for usually."""
+    connection.execute("SET LOCAL search_path = public")
+    found = revisions.applied(environment.settings, connection)
+    connection.execute("SET LOCAL search_path = pg_catalog")
+    return found
 
 
 def commit(root: Path) -> str:

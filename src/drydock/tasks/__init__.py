@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from drydock.tasks import application, backups, environment, images, inspection, migrations, seeds, servers, tests
+from drydock.tasks import (
+    application,
+    backups,
+    environment,
+    images,
+    inspection,
+    migrations,
+    restores,
+    seeds,
+    servers,
+    tests,
+)
 
 __all__ = ["namespace"]
 
@@ -17,6 +28,7 @@ def namespace() -> Collection:
     for name, group in (("migrate", migrations.group()), ("seed", seeds.group()), ("reset", seeds.reset_group())):
         top.add_collection(group, name=name)
     top.add_collection(backups.group(), name="backup")
+    top.add_collection(restores.group(), name="restore")
     top.add_collection(images.group(), name="images")
     top.add_collection(tests.group(), name="test")
     return top

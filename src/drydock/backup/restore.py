@@ -1,0 +1,219 @@
+"""Restoring: into a database beside the live one, compared, migrated, and only then given its name."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from psycopg import sql
+
+from drydock import migrate, postgres, redis_client, revisions, template
+from drydock.backup import encryption, load, origin, redis_copy
+from drydock.errors import DrydockError, RefusedError
+from drydock.fault_points import Point, reached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from drydock.backup.carried import Carried
+    from drydock.backup.catalogue import Entry
+    from drydock.backup.manifest import Manifest
+    from drydock.environment import Environment
+
+    Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Dealings:
+    """How a restore deals with whoever asked for it.
+
+    Attributes:
+        ask: raises RefusedError where its question is not answered with yes.
+        report: takes one line about what is being done.
+        progress: takes what is counted, how many are done, and how many there are about.
+    """
+
+    ask: Callable[[str], None]
+    report: Callable[[str], None]
+    progress: Progress
+
+
+@dataclass(kw_only=True)
+class Restored:
+    """What a restore did.
+
+    Attributes:
+        source: the backup's name, or the file's.
+        database: what the restored data is called now.
+        previous: where the data from before is kept; empty where nothing was replaced.
+        tables: those that were brought back, where it was not all.
+        migrated: the migrations that ran after it.
+        created_roles: roles that had to be created; they cannot log in.
+        redis: `flushed`, `restored` or `left alone`.
+        carried: what a dump of somebody else's brought; None for a backup of ours.
+        seconds: by step.
+    """
+
+    source: str
+    database: str
+    previous: str = ""
+    tables: list[str] = field(default_factory=list)
+    migrated: list[str] = field(default_factory=list)
+    created_roles: list[str] = field(default_factory=list)
+    redis: str = "left alone"
+    carried: Carried | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def restore(environment: Environment, entry: Entry, dealings: Dealings, *, into: str = "") -> Restored:
+    """Restore a backup of ours over the application's database, or beside it as `into`.
+
+    Every file is checked before a server is touched, and what was loaded is compared with what was backed up before
+    it replaces anything. The replaced database is kept.
+
+    Raises:
+        DrydockError: where the backup is damaged, does not restore, or restores to something else.
+        RefusedError: where a question was not answered with yes. The live database is untouched by each of these.
+    """
+    manifest = load.check_files(entry, encryption.sealing(environment.settings))
+    reached(Point.RESTORE_UNPACKED)
+    _ask_about_origin(environment, manifest, dealings)
+    result = Restored(source=entry.name, database=into or environment.settings.database)
+    with _beside(environment, into) as name:
+        loaded = load.load(environment, entry, name, dealings.progress)
+        reached(Point.RESTORE_LOADED)
+        result.created_roles = loaded.created_roles
+        result.seconds |= {"load": loaded.load_seconds, "compare": loaded.compare_seconds}
+        _adopt(environment, manifest, name)
+        _put_in_place(environment, name, result, dealings, keep_beside=bool(into))
+    if not into:
+        result.redis = _redis(environment, entry, manifest)
+        reached(Point.RESTORE_REDIS_DONE)
+    return result
+
+
+def restore_foreign(
+    environment: Environment, source: Path | BinaryIO, dealings: Dealings, *, into: str = ""
+) -> Restored:
+    """Restore a dump that drydock did not make, as `restore` does; Redis is flushed.
+
+    Raises:
+        DrydockError, RefusedError: as `restore`.
+    """
+    from drydock.backup import foreign
+
+    begun = time.monotonic()
+    name = str(source) if not isinstance(source, BinaryIO) and not hasattr(source, "read") else "standard input"
+    result = Restored(source=name, database=into or environment.settings.database)
+    with _beside(environment, into) as database:
+        with postgres.administer(environment) as connection:
+            postgres.create_database(environment, connection, database)
+        result.carried = foreign.load(environment, source, database, dealings.report, dealings.progress)
+        result.seconds["load"] = round(time.monotonic() - begun, 3)
+        if not result.carried.complete:
+            dealings.ask("Not everything could be carried over. Replace the live database by what was?")
+        _put_in_place(environment, database, result, dealings, keep_beside=bool(into))
+    if not into:
+        redis_client.flush(environment)
+        result.redis = "flushed"
+    return result
+
+
+@contextmanager
+def _beside(environment: Environment, into: str) -> Iterator[str]:
+    """The name of the database to restore into, which is dropped where the body fails.
+
+    Raises:
+        RefusedError: where `into` exists, or is not a name of ours to give.
+    """
+    live = environment.settings.database
+    name = into or live + template.COMING
+    with postgres.administer(environment) as connection:
+        template.heal(environment, connection)
+        if into and postgres.exists(connection, into):
+            raise RefusedError(f"There is a database {into} already.", hint="Choose another name for --into.")
+    reached(Point.RESTORE_CREATED)
+    try:
+        yield name
+    except BaseException:
+        with postgres.administer(environment) as connection:
+            template.drop(connection, name)
+        raise
+
+
+def _put_in_place(
+    environment: Environment, name: str, result: Restored, dealings: Dealings, *, keep_beside: bool
+) -> None:
+    """Migrate what was restored, and give it the live name."""
+    result.migrated = _migrate(environment, name, dealings)
+    reached(Point.RESTORE_CHECKED)
+    if keep_beside:
+        return
+    live, begun = environment.settings.database, time.monotonic()
+    with postgres.administer(environment) as connection:
+        template.swap(connection, live, name)
+        reached(Point.RESTORE_SWAPPED)
+        template.drop_behind(connection, live + template.LEAVING)
+    result.previous = live + template.PREVIOUS
+    result.seconds["swap"] = round(time.monotonic() - begun, 3)
+
+
+def _ask_about_origin(environment: Environment, manifest: Manifest, dealings: Dealings) -> None:
+    here = origin.project(environment)
+    if manifest.project != here and manifest.checkout != environment.state.checkout:
+        dealings.ask(f"{manifest.name} is a backup of the project {manifest.project}; this is {here}. Restore it here?")
+
+
+def _adopt(environment: Environment, manifest: Manifest, database: str) -> None:
+    """Hand over to this environment's roles what belonged to others in the environment that was backed up."""
+    before = manifest.roles.get("owner", environment.owner.name)
+    with postgres.administer(environment, database) as connection, connection.transaction():
+        if before != environment.owner.name:
+            connection.execute(
+                sql.SQL("REASSIGN OWNED BY {} TO {}").format(
+                    sql.Identifier(before), sql.Identifier(environment.owner.name)
+                )
+            )
+        if manifest.roles.get("app", environment.app.name) != environment.app.name:
+            connection.execute(
+                sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}").format(
+                    sql.Identifier(environment.app.name)
+                )
+            )
+    postgres.equip(environment, database)
+
+
+def _migrate(environment: Environment, database: str, dealings: Dealings) -> list[str]:
+    """Bring a restored database to the newest migration, where the user agrees."""
+    if not environment.settings.project.alembic:
+        return []
+    with postgres.administer(environment, database) as connection:
+        applied = revisions.applied(environment.settings, connection)
+    if sorted(applied) == sorted(revisions.heads(environment)):
+        return []
+    directory = revisions.script_directory(environment.settings)
+    known = {script.revision for script in directory.walk_revisions()}
+    unknown = [revision for revision in applied if revision not in known]
+    if unknown:
+        dealings.ask(
+            f"It is at revision {', '.join(unknown)}, which no migration here has: it was made by other code, or by"
+            " newer. Put it in place as it is?"
+        )
+        return []
+    dealings.ask(f"It is at revision {', '.join(applied) or 'none'}, older than the code here. Migrate it?")
+    return [step.revision for step in migrate.upgrade(environment, database=database, allow_data_loss=True).steps]
+
+
+def _redis(environment: Environment, entry: Entry, manifest: Manifest) -> str:
+    """Make Redis match: from the backup where it has one, and empty otherwise."""
+    if manifest.redis_keys is None:
+        redis_client.flush(environment)
+        return "flushed"
+    with load.unpacked(entry, manifest, redis_copy.FILE, encryption.sealing(environment.settings)) as stream:
+        keys = redis_copy.load(environment, stream)
+    if keys != manifest.redis_keys:
+        raise DrydockError(f"Redis has {keys} keys of the {manifest.redis_keys} that were saved.")
+    return "restored"

@@ -1,0 +1,208 @@
+"""Bringing single tables back from a backup: into a copy of the live database, checked, and swapped in."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from drydock import postgres, template
+from drydock.backup import contents, encryption, load, scratch
+from drydock.backup.restore import Restored
+from drydock.backup.selection import known
+from drydock.errors import DrydockError, RefusedError
+from drydock.fault_points import Point, reached
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drydock.backup.catalogue import Entry
+    from drydock.backup.manifest import Manifest
+    from drydock.backup.restore import Dealings
+    from drydock.environment import Environment
+    from drydock.postgres import Connection
+
+_COLUMNS = """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+    AND attgenerated = '' ORDER BY attname"""
+# Each foreign key from or to one of the tables, as the query that counts the rows which refer to nothing.
+_KEYS = """SELECT conname, conrelid::regclass::text, confrelid::regclass::text,
+        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(conkey) WITH ORDINALITY k(num, n)
+         JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.num),
+        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(confkey) WITH ORDINALITY k(num, n)
+         JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = k.num)
+    FROM pg_constraint WHERE contype = 'f'
+    AND (conrelid = ANY(%(tables)s::regclass[]) OR confrelid = ANY(%(tables)s::regclass[]))"""
+
+
+def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: Sequence[str]) -> Restored:
+    """Replace the rows of some tables by those in a backup; everything else stays as it is now.
+
+    The live database is closed while a copy of it is changed and checked; then the copy takes its place. So nothing
+    that others write meanwhile can be lost, and the way back is the same as after every restore.
+
+    Args:
+        environment: whose database.
+        entry: the backup.
+        dealings: with whoever asked.
+        wanted: the tables, with or without their schema; those that the backup is limited to by default.
+
+    Raises:
+        DrydockError: where a table is in neither, its columns differ, or rows would refer to rows that are not there.
+    """
+    manifest = load.check_files(entry, encryption.sealing(environment.settings))
+    tables = _tables(manifest, wanted)
+    begun = time.monotonic()
+    live = environment.settings.database
+    result = Restored(source=entry.name, database=live, tables=tables)
+    with scratch.database(environment) as source:
+        loaded = load.load(environment, entry, source, dealings.progress)
+        result.seconds["load"] = loaded.load_seconds
+        with _copy_of_live(environment) as (connection, coming):
+            dealings.report(f"{live} is closed while its copy is changed")
+            _replace(environment, source, coming, tables)
+            _compare(environment, manifest, coming, tables)
+            reached(Point.RESTORE_CHECKED)
+            template.swap(connection, live, coming)
+            reached(Point.RESTORE_SWAPPED)
+    result.previous = live + template.PREVIOUS
+    result.seconds["swap"] = round(time.monotonic() - begun - loaded.load_seconds, 3)
+    return result
+
+
+def _tables(manifest: Manifest, wanted: Sequence[str]) -> list[str]:
+    """The tables that are wanted, by qualified name.
+
+    Raises:
+        RefusedError: where the backup has no rows of them.
+    """
+    if manifest.schema_only:
+        raise RefusedError(f"{manifest.name} holds no rows.", hint="invoke backup.list")
+    available = manifest.tables_only or list(manifest.tables)
+    return [known(name, available) for name in wanted] if wanted else available
+
+
+@contextmanager
+def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
+    """A copy of the live database, which nobody else can reach until the body has swapped it in, or failed."""
+    live = environment.settings.database
+    coming = live + template.COMING
+    with postgres.administer(environment) as connection:
+        template.heal(environment, connection)
+        template.close(connection, live)
+        try:
+            template.clone(environment, connection, live, coming)
+            yield connection, coming
+        except BaseException:
+            template.drop(connection, coming)
+            raise
+        finally:
+            if postgres.exists(connection, live):
+                template.admit(connection, live)
+        template.drop_behind(connection, live + template.LEAVING)
+
+
+def _replace(environment: Environment, source: str, target: str, tables: list[str]) -> None:
+    """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
+    with postgres.administer(environment, source) as there, postgres.administer(environment, target) as here:
+        columns = {table: _columns(there, here, table) for table in tables}
+        with here.transaction():
+            here.execute("SET LOCAL session_replication_role = replica")
+            for table, names in columns.items():
+                here.execute(sql.SQL("DELETE FROM ONLY {}").format(_identifier(table)))
+                _copy(there, here, table, names)
+            for table in tables:
+                _move_sequences(here, table)
+            here.execute("SET LOCAL session_replication_role = origin")
+            _refuse_orphans(here, tables)
+
+
+def _columns(there: Connection, here: Connection, table: str) -> list[str]:
+    name = (_quoted(table),)
+    theirs, ours = ([str(row[0]) for row in side.execute(_COLUMNS, name)] for side in (there, here))
+    if not ours:
+        raise DrydockError(f"The live database has no table {table}.", hint="Restore beside: --into NAME.")
+    if theirs != ours:
+        changed = ", ".join(sorted(set(theirs) ^ set(ours)))
+        raise DrydockError(
+            f"{table} has other columns now than in the backup ({changed}).", hint="Restore beside: --into NAME."
+        )
+    return ours
+
+
+def _copy(there: Connection, here: Connection, table: str, columns: list[str]) -> None:
+    """The rows, in binary: both databases are of the same server."""
+    listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+    out = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT (FORMAT binary)").format(listed, _identifier(table))
+    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_identifier(table), listed)
+    with there.cursor().copy(out) as reading, here.cursor().copy(into) as writing:
+        for chunk in reading:
+            writing.write(chunk)
+
+
+def _move_sequences(here: Connection, table: str) -> None:
+    """Put the sequences that number a table's rows beyond the highest number there is now."""
+    owned = here.execute(
+        "SELECT a.attname, pg_get_serial_sequence(%(table)s, a.attname) FROM pg_attribute a"
+        " WHERE a.attrelid = %(table)s::regclass AND a.attnum > 0 AND NOT a.attisdropped"
+        " AND pg_get_serial_sequence(%(table)s, a.attname) IS NOT NULL",
+        {"table": _quoted(table)},
+    ).fetchall()
+    for column, sequence in owned:
+        here.execute(
+            sql.SQL("SELECT setval({}, greatest(max({}), (SELECT last_value FROM {}))) FROM ONLY {}").format(
+                sql.Literal(sequence), sql.Identifier(str(column)), sql.SQL(str(sequence)), _identifier(table)
+            )
+        )
+
+
+def _refuse_orphans(here: Connection, tables: list[str]) -> None:
+    """Stop where a row refers to one that is not there.
+
+    Raises:
+        DrydockError: naming the foreign keys and how many rows break them; nothing is changed.
+    """
+    broken = []
+    for name, child, parent, columns, others in here.execute(
+        _KEYS, {"tables": [_quoted(t) for t in tables]}
+    ).fetchall():
+        count = _orphans(here, str(child), str(parent), columns, others)
+        if count:
+            broken.append(f"{count:,} rows of {child} would refer to no row of {parent} ({name})")
+    if broken:
+        raise DrydockError(
+            f"These tables do not fit the others as they are now: {'; '.join(broken)}.",
+            hint="Name the other tables too (--table), or restore beside: --into NAME.",
+        )
+
+
+def _orphans(here: Connection, child: str, parent: str, columns: Any, others: Any) -> int:
+    pairs = list(zip(columns, others, strict=True))
+    match = sql.SQL(" AND ").join(
+        sql.SQL("c.{} = p.{}").format(sql.Identifier(mine), sql.Identifier(theirs)) for mine, theirs in pairs
+    )
+    given = sql.SQL(" AND ").join(sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(mine)) for mine, _ in pairs)
+    # The names come from regclass, which quotes them where needed.
+    query = sql.SQL("SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
+        sql.SQL(child), given, sql.SQL(parent), match
+    )
+    row: Any = here.execute(query).fetchone()
+    return int(row[0])
+
+
+def _compare(environment: Environment, manifest: Manifest, database: str, tables: list[str]) -> None:
+    with postgres.administer(environment, database) as connection:
+        contents.prepare(connection)
+        found = contents.tables(connection, tables)
+    differing = [name for name in tables if found.get(name) != manifest.tables[name]]
+    if differing:
+        raise DrydockError(f"{', '.join(differing)} did not come out as they were backed up.")
+
+
+def _identifier(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split(".", 1))
+
+
+def _quoted(table: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))
