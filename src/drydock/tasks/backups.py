@@ -59,7 +59,7 @@ def list_backups(console: Console, json: bool = False) -> None:
     console.result({"backups": [_data(entry, entry.proof) for entry in entries]}, _listing(entries))
 
 
-@command(help={"name": NAME_HELP, "all": "Every backup there is."})
+@command(help={"name": NAME_HELP, "all": "Every backup there is."}, omissible=("name",))
 def verify(console: Console, name: str = "latest", all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
     """Prove a backup: restore it into a scratch database and compare everything with what was backed up."""
     from drydock.backup import dump

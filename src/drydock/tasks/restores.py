@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         "yes": YES_HELP,
     },
     iterable=["table"],
+    omissible=("source",),
 )
 def restore(
     console: Console,
