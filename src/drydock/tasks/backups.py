@@ -10,6 +10,7 @@ from invoke.collection import Collection
 from drydock.console import seconds, size, table
 from drydock.tasks import backup_keeping, backup_offsite
 from drydock.tasks.common import changing, command, settings
+from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def list_backups(console: Console, json: bool = False) -> None:
     console.result({"backups": [_data(entry, entry.proof) for entry in entries]}, _listing(entries))
 
 
-@command(help={"name": NAME_HELP, "all": "Every backup there is."}, omissible=("name",))
+@command(klass=WordTask, positional=["name"], help={"name": NAME_HELP, "all": "Every backup there is."})
 def verify(console: Console, name: str = "latest", all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
     """Prove a backup: restore it into a scratch database and compare everything with what was backed up."""
     from drydock.backup import dump

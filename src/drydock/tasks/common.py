@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
-from invoke.tasks import Task, task
+from invoke.tasks import task
 
 from drydock.console import Console
 from drydock.errors import DrydockError, EngineError, NotReadyError, RefusedError
 from drydock.settings import Settings, load
-from drydock.tasks.arguments import OmissibleTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,16 +26,8 @@ YES_HELP = "Do not ask."
 INTERRUPTED = 130
 
 
-def command(
-    *,
-    help: dict[str, str] | None = None,  # noqa: A002 - Invoke's own parameter
-    omissible: tuple[str, ...] = (),
-    **options: Any,
-) -> Callable[[Callable[..., None]], Any]:
-    """Make an Invoke task of a function `(console, **arguments)`; a `json` parameter becomes --json.
-
-    The parameters in `omissible` are taken by position and have a default all the same.
-    """
+def command(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:  # noqa: A002 - Invoke's own parameter
+    """Make an Invoke task of a function `(console, **arguments)`; a `json_output` parameter becomes --json."""
 
     def decorate(body: Callable[..., None]) -> Any:
         signature = inspect.signature(body)
@@ -45,7 +36,6 @@ def command(
         @functools.wraps(body)
         def run(_context: Any, *arguments: Any, **named: Any) -> None:
             json_output = bool(named.get("json"))
-            named = {name: value for name, value in named.items() if value is not None or name not in omissible}
             console = Console(json_output=json_output)
             try:
                 body(console, *arguments, **named)
@@ -69,9 +59,7 @@ def command(
                 raise Exit(code=NotReadyError.exit_code) from None
 
         texts = {**(help or {}), **({"json": JSON_HELP} if takes_json else {})}
-        made = task(help=texts, klass=OmissibleTask if omissible else Task, **options)(run)
-        made.omissible = omissible
-        return made
+        return task(help=texts, **options)(run)
 
     return decorate
 

@@ -10,6 +10,7 @@ from invoke.collection import Collection
 
 from drydock.console import seconds
 from drydock.tasks.common import YES_HELP, changing, command
+from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
         "yes": YES_HELP,
     },
     iterable=["table"],
-    omissible=("source",),
+    klass=WordTask,
+    positional=["source"],
 )
 def restore(
     console: Console,
