@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,15 +73,15 @@ def keep(settings: Settings, idle: float, data: Path) -> None:
         data: where the embedded engine's data is: known when the whole checkout has been removed.
     """
     locks, ours = Locks(settings.folder), _started(settings)
-    while _started(settings) == ours:
-        try:
-            if retire(settings, locks, idle):
+    # A checkout that is being removed may lose the record and the locks before the folder; only a start writes another.
+    while (started := _started(settings)) in {"", ours}:
+        with suppress(FileNotFoundError):
+            if started and retire(settings, locks, idle):
                 return
-        except FileNotFoundError:
-            break  # the whole checkout was removed
+        if not settings.folder.exists():
+            place.abandon(data)
+            return
         time.sleep(LOOK)
-    if not settings.folder.exists():
-        place.abandon(data)
 
 
 def _started(settings: Settings) -> str:
