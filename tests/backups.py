@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from drydock.backup import manifest as manifests
-from drydock.backup.catalogue import PIN, PROOF, Entry, Proof
+from drydock.backup.catalogue import PIN, PROOF, Catalogue, Entry, Proof, record_proof
+from drydock.backup.encryption import OPEN, Sealing
 from drydock.backup.manifest import Manifest, PackedFile, TableContent
+from drydock.backup.packing import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -52,6 +56,28 @@ def make_backup(
     if pinned is not None:
         (path / PIN).write_text(json.dumps({"reason": pinned}))
     return Entry(path, manifest)
+
+
+def make_packed(
+    catalogue: Catalogue, label: str = "", *, content: Mapping[str, bytes], sealing: Sealing = OPEN
+) -> Entry:
+    """A backup whose files are packed from `content`, as drydock writes it."""
+    with catalogue.writing(label, NOW) as draft:
+        files = {}
+        for name, data in content.items():
+            path = draft.path / sealing.name(name)
+            path.parent.mkdir(exist_ok=True)
+            files[sealing.name(name)] = pack(io.BytesIO(data), path, sealing)
+        return draft.finish(
+            Manifest(name="", sequence=0, made="", files=files, recipients=list(sealing.recipients), database="app")
+        )
+
+
+def prove(entry: Entry) -> None:
+    """Record a proof of what the manifest says, as if it had been restored."""
+    assert entry.manifest
+    when = Proof(manifest=manifests.digest(entry.manifest), when="2026", tool="0", restore_seconds=1, compare_seconds=1)
+    record_proof(entry, when)
 
 
 def make_many(folder: Path, count: int, *, every: timedelta = timedelta(hours=8), **facts: Any) -> list[Entry]:

@@ -6,6 +6,7 @@ asked to create: as servers do that are older than conditional writes.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -41,6 +42,11 @@ class Store:
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
     port: int = 0
+
+    def below(self, name: str) -> Store:
+        """A part of it that nobody else uses, for what is called `name`."""
+        own = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return Store(f"{self.address}/{own}", self.folder / own, self.variables, self.port)
 
     def remote(self, *, port: int = 0, variables: Mapping[str, str] | None = None) -> Remote:
         """The repository, by way of another port or with other variables where given."""

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -15,22 +14,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from drydock.backup import catalogue, manifest, offsite, remote
-from drydock.backup.catalogue import Catalogue, Proof
+from drydock.backup import manifest, offsite, remote
+from drydock.backup.catalogue import Catalogue
 from drydock.backup.encryption import OPEN, Sealing
 from drydock.backup.manifest import Manifest
 from drydock.backup.offsite import UnreachableError
-from drydock.backup.packing import pack, unpack
+from drydock.backup.packing import unpack
 from drydock.backup.pull import pull
 from drydock.backup.push import push
 from drydock.errors import BusyError, DrydockError, SettingsError
-from tests.backups import NOW
+from tests.backups import NOW, make_packed, prove
 from tests.checkout import Checkout
 from tests.proxy import Proxy
 from tests.s3 import BUCKET, SECRET, SERVERS, Store, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.remote import Remote
@@ -60,13 +59,8 @@ def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def store(anywhere: Store, request: pytest.FixtureRequest) -> Store:
     """The same place with a prefix of the test's own."""
-    own = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
-    return Store(f"{anywhere.address}/{own}", _made(anywhere.folder) / own, anywhere.variables, anywhere.port)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    anywhere.folder.mkdir(parents=True, exist_ok=True)
+    return anywhere.below(request.node.name)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +73,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def own_s3(s3: Store, request: pytest.FixtureRequest) -> Store:
     """That server with a prefix of the test's own."""
-    own = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
-    return Store(f"{s3.address}/{own}", s3.folder / own, s3.variables, s3.port)
+    return s3.below(request.node.name)
 
 
 @pytest.fixture
@@ -95,22 +88,11 @@ def there(tmp_path: Path) -> Catalogue:
     return Catalogue(tmp_path / "there")
 
 
-def make(catalogue: Catalogue, label: str = "", content: dict[str, bytes] = CONTENT, sealing: Sealing = OPEN) -> Entry:
+def make(
+    catalogue: Catalogue, label: str = "", content: Mapping[str, bytes] = CONTENT, sealing: Sealing = OPEN
+) -> Entry:
     """A real backup, but for Postgres."""
-    with catalogue.writing(label, NOW) as draft:
-        files = {}
-        for name, data in content.items():
-            path = draft.path / sealing.name(name)
-            path.parent.mkdir(exist_ok=True)
-            files[sealing.name(name)] = pack(io.BytesIO(data), path, sealing)
-        facts = Manifest(name="", sequence=0, made="", files=files, recipients=list(sealing.recipients))
-        return draft.finish(facts)
-
-
-def prove(entry: Entry) -> None:
-    assert entry.manifest
-    when = Proof(manifest=manifest.digest(entry.manifest), when="2026", tool="0", restore_seconds=1, compare_seconds=1)
-    catalogue.record_proof(entry, when)
+    return make_packed(catalogue, label, content=content, sealing=sealing)
 
 
 def content(entry: Entry) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from drydock.backup import manifest as manifests
 from drydock.backup import workspace
 from drydock.errors import BusyError, DrydockError, SettingsError
+from drydock.fault_points import Point, reached
 from drydock.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -205,8 +206,10 @@ class Arrival:
         """Write the manifest's text as it is and give the folder its name; returns the catalogue's entry."""
         with workspace.held(self.catalogue.folder, wait=True):
             write_atomic(self.path / manifests.FILE, manifest.decode())
+            reached(Point.PULL_DESCRIBED)
             self.path.rename(self.catalogue.folder / self.name)
             sync_folder(self.catalogue.folder)
+        reached(Point.PULL_NAMED)
         return _entry(self.catalogue.folder / self.name)
 
 

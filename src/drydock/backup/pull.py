@@ -12,6 +12,7 @@ from drydock.backup.catalogue import PROOF
 from drydock.backup.remote import read_document
 from drydock.backup.together import together
 from drydock.errors import DrydockError
+from drydock.fault_points import Point, reached
 from drydock.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def pull(
     fetched, here = 0, theirs.manifest.size
     if entry is None:
         with to.receiving(name) as arriving:
+            reached(Point.PULL_BEGUN)
             fetched, here = _fetch_files(theirs, source, arriving.path, progress)
+            reached(Point.PULL_CHECKED)
             _fetch_proof(theirs, source, arriving.path)
             entry = arriving.finish(theirs.data)
     return Pulled(entry=entry, fetched=fetched, here=here, seconds=round(time.monotonic() - begun, 3))
@@ -128,6 +131,7 @@ def _fetch(piece: Piece, source: Remote, path: Path, known: Stored | None) -> tu
         if data is None or len(data) != piece.size:
             raise _damaged(f"{source.address}/{piece.object} changed while it was read")
         os.pwrite(stream.fileno(), data, piece.offset)
+    reached(Point.PULL_PIECE_WRITTEN)
     return piece.size, True
 
 

@@ -11,6 +11,7 @@ from drydock.backup.catalogue import PROOF
 from drydock.backup.remote import MANIFESTS, read_document
 from drydock.backup.together import together
 from drydock.errors import DrydockError
+from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,15 +48,19 @@ def push(entry: Entry, to: Remote, progress: Callable[[int, int], None] = lambda
     _refuse_another(ours, to)
     for _ in together(lambda file: packing.verify(entry.path / file[0], file[1]), ours.manifest.files.items()):
         pass
+    reached(Point.PUSH_CHECKED)
     there = to.repository.objects(ours.files)
     bytes_of = {True: 0, False: 0}
     for size, new in together(lambda piece: _send(piece, entry, to, there), ours.pieces()):
         bytes_of[new] += size
         progress(sum(bytes_of.values()), ours.manifest.size)
+    reached(Point.PUSH_FILES_SENT)
     # A proof that is there already is as good as this one.
     if entry.proof:
         to.repository.create(ours.proof, (entry.path / PROOF).read_bytes())
+    reached(Point.PUSH_PROOF_SENT)
     _create(f"{MANIFESTS}{entry.name}.json", ours.data, to)
+    reached(Point.PUSH_DONE)
     seconds = round(time.monotonic() - begun, 3)
     return Pushed(name=entry.name, sent=bytes_of[True], there=bytes_of[False], seconds=seconds)
 
@@ -84,6 +89,7 @@ def _send(piece: Piece, entry: Entry, to: Remote, there: dict[str, Stored]) -> t
 def _create(name: str, data: bytes, to: Remote, *, exists: bool = False) -> bool:
     """Write an object and read it back; one that is there already must hold the same."""
     new = not exists and to.repository.create(name, data)
+    reached(Point.PUSH_OBJECT_SENT)
     stored = to.repository.head(name)
     if stored is None or not (stored.holds(data) or to.repository.read(name) == data):
         raise DrydockError(
