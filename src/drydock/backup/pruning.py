@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from drydock.backup.catalogue import Catalogue, Entry
+    from drydock.settings import Settings
 
 
 @dataclass
@@ -35,6 +36,16 @@ class Pruning:
     def freed(self) -> int:
         """Bytes that the removed ones take on disk."""
         return sum(entry.manifest.size for entry in self.removed if entry.manifest)
+
+
+def policy(settings: Settings) -> Policy:
+    """How many the settings keep."""
+    return Policy(
+        last=settings.backup_keep_last,
+        daily=settings.backup_keep_daily,
+        weekly=settings.backup_keep_weekly,
+        monthly=settings.backup_keep_monthly,
+    )
 
 
 def plan(newest_first: Sequence[Entry], policy: Policy, zone: tzinfo | None = None) -> Pruning:

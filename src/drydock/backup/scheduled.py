@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from drydock.backup import automation, pruning
-from drydock.backup.catalogue import Catalogue
-from drydock.backup.retention import Policy
+from drydock.backup import automation
 from drydock.backup.schedule import is_due, last_due
 from drydock.console import seconds, size
 from drydock.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from drydock.backup.automation import Record
     from drydock.backup.catalogue import Entry
+    from drydock.backup.pruning import Pruning
     from drydock.environment import Environment
     from drydock.settings import Settings
 
@@ -43,8 +43,23 @@ def pending(settings: Settings, now: datetime) -> Record | None:
     return None if given_up else record
 
 
-def attempt(environment: Environment, make: Callable[[], Entry], now: datetime) -> Run:
-    """Make a backup by `make`, which proves it, and remove what no rule keeps; the caller holds the checkout's lock.
+@dataclass(frozen=True)
+class Work:
+    """What a run does, each step under the locks it needs.
+
+    Attributes:
+        make: makes a backup.
+        prove: restores it beside and compares.
+        prune: removes what no rule keeps.
+    """
+
+    make: Callable[[], Entry]
+    prove: Callable[[Entry], object]
+    prune: Callable[[], Pruning]
+
+
+def attempt(environment: Environment, work: Work) -> Run:
+    """Make a proven backup, and prune; nothing where Postgres is down.
 
     Servers that do not run are not started: nothing changes while they are down. Within the hour after they are up
     again the backup is made.
@@ -55,26 +70,22 @@ def attempt(environment: Environment, make: Callable[[], Entry], now: datetime) 
     up = readiness.postgres_up(environment)
     if not up.passed:
         return Run("skipped", f"Postgres does not run ({up.detail}); the backup is made once it does")
-    begun = datetime.now(now.tzinfo)
-    entry = make()
-    took = (datetime.now(now.tzinfo) - begun).total_seconds()
+    begun = time.monotonic()
+    entry = work.make()
     assert entry.manifest is not None
-    detail = f"{entry.name}, {size(entry.manifest.size)}, proven, in {seconds(took)}"
+    told = [entry.name, size(entry.manifest.size)]
+    if settings.backup_recipients and settings.identity is None:
+        told.append("unproven, for BACKUP_IDENTITY is not set")
+    else:
+        work.prove(entry)
+        told.append("proven")
+    told.append(f"in {seconds(time.monotonic() - begun)}")
     if settings.production:
-        return Run("made", f"{detail}; nothing is pruned in production")
-    pruned = pruning.prune(Catalogue(settings.backups / "dumps"), policy(settings))
-    count = len(pruned.removed)
-    return Run("made", f"{detail}; pruned {count}, {size(pruned.freed)} freed" if count else detail)
-
-
-def policy(settings: Settings) -> Policy:
-    """How many backups the settings keep."""
-    return Policy(
-        last=settings.backup_keep_last,
-        daily=settings.backup_keep_daily,
-        weekly=settings.backup_keep_weekly,
-        monthly=settings.backup_keep_monthly,
-    )
+        return Run("made", ", ".join((*told, "nothing is pruned in production")))
+    pruned = work.prune()
+    if pruned.removed:
+        told.append(f"pruned {len(pruned.removed)}, {size(pruned.freed)} freed")
+    return Run("made", ", ".join(told))
 
 
 def conclude(settings: Settings, run: Run, now: datetime) -> None:

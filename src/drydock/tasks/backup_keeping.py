@@ -45,11 +45,11 @@ def prune(  # noqa: PLR0913, PLR0917 - each is a flag
     current = settings()
     policy = _policy(current, keep_last, daily, weekly, monthly)
     if dry_run:
-        result = pruning.plan(_catalogue(current).entries(), policy)
+        result = pruning.plan(catalogue_of(current).entries(), policy)
     else:
         refuse_in_production(current, "backup.prune")
-        with _holding(console, current, "backup.prune"):
-            result = pruning.prune(_catalogue(current), policy)
+        with holding(console, current, "backup.prune"):
+            result = pruning.prune(catalogue_of(current), policy)
     console.result(_data(result, dry_run=dry_run), _lines(result, dry_run=dry_run))
 
 
@@ -59,8 +59,8 @@ def pin(console: Console, name: str, reason: str = "", json: bool = False) -> No
     from drydock.backup import catalogue
 
     current = settings()
-    with _holding(console, current, "backup.pin"):
-        entry = _catalogue(current).find(name)
+    with holding(console, current, "backup.pin"):
+        entry = catalogue_of(current).find(name)
         catalogue.pin(entry, reason)
     console.result(
         {"name": entry.name, "pinned": reason}, [f"{entry.name} stays until: invoke backup.unpin {entry.name}"]
@@ -73,8 +73,8 @@ def unpin(console: Console, name: str, json: bool = False) -> None:
     from drydock.backup import catalogue
 
     current = settings()
-    with _holding(console, current, "backup.unpin"):
-        entry = _catalogue(current).find(name)
+    with holding(console, current, "backup.unpin"):
+        entry = catalogue_of(current).find(name)
         was = catalogue.unpin(entry)
     console.result(
         {"name": entry.name, "was_pinned": was},
@@ -84,30 +84,33 @@ def unpin(console: Console, name: str, json: bool = False) -> None:
 
 def _policy(current: Settings, *texts: str) -> Policy:
     """The policy of the settings, with what was given on the command line instead."""
+    from dataclasses import replace
+
     from drydock import rules
-    from drydock.backup.retention import Policy
+    from drydock.backup import pruning
     from drydock.errors import SettingsError
 
     allowed, parse = rules.COUNT
-    numbers, problems = {}, []
+    given, problems = {}, []
     for rule, text in zip(RULES, texts, strict=True):
         try:
-            numbers[rule] = parse(text) if text else getattr(current, f"backup_keep_{rule}")
+            given.update({rule: parse(text)} if text else {})
         except ValueError:
             problems.append(f"--{'keep-last' if rule == 'last' else rule}: {text!r} is not {allowed}")
     if problems:
         raise SettingsError("; ".join(problems) + ".", hint="invoke --help backup.prune")
-    return Policy(**numbers)
+    return replace(pruning.policy(current), **given)
 
 
-def _catalogue(current: Settings) -> Catalogue:
+def catalogue_of(current: Settings) -> Catalogue:
+    """The checkout's backups, whether or not it has an environment."""
     from drydock.backup.catalogue import Catalogue
 
     return Catalogue(current.backups / "dumps")
 
 
 @contextmanager
-def _holding(console: Console, current: Settings, task: str) -> Iterator[None]:
+def holding(console: Console, current: Settings, task: str) -> Iterator[None]:
     """The checkout's lock; backups outlive the servers, so that there need not be an environment."""
     from drydock.lock import locked
     from drydock.state import StateFile

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from drydock.console import seconds, size, table
-from drydock.tasks import backup_keeping, backup_offsite
+from drydock.tasks import backup_keeping, backup_offsite, backup_schedule
 from drydock.tasks.common import changing, command, settings
 from drydock.tasks.words import WordTask
 
@@ -175,6 +175,6 @@ def group() -> Collection:
     collection.add_task(backup, name="make", default=True)
     collection.add_task(list_backups, name="list")
     collection.add_task(verify)
-    for task in (*backup_keeping.TASKS, *backup_offsite.TASKS):
+    for task in (*backup_keeping.TASKS, *backup_offsite.TASKS, *backup_schedule.TASKS):
         collection.add_task(task)
     return collection
