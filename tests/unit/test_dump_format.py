@@ -85,7 +85,6 @@ NO_DUMPS = {
     "lz4": (b"\x04\x22\x4d\x18" + b"\0" * 30, "lz4"),
     "age": (b"age-encryption.org/v1\n-> X25519 x\n", "encrypted with age"),
     "base backup": (in_tar("backup_label", b"START WAL"), "base backup"),
-    "tar": (in_tar("shop/toc.dat", CUSTOM), "tar archive"),
     "CSV": (b"id,name\n1,a\n", "no SQL: it begins with 'id,name'"),
     "JSON": (b'{"a": 1}', "no SQL"),
     "HTML": (b"<html>404 not found</html>", "no SQL"),
@@ -98,6 +97,7 @@ NO_DUMPS = {
     [
         (CUSTOM, Form.CUSTOM),
         (in_tar("toc.dat", CUSTOM), Form.TAR),
+        (in_tar("shop/toc.dat", CUSTOM), Form.TAR),
         (SQL, Form.SQL),
         (b"\xef\xbb\xbf" + SQL, Form.SQL),
         (b"\\restrict abc\n\n/* x */ create table t (a int);", Form.SQL),
@@ -105,7 +105,17 @@ NO_DUMPS = {
         (SQL + b"COPY notes FROM stdin;\n) ENGINE=InnoDB\nPRAGMA x\n", Form.SQL),
         (b"-- " + b"-" * 100_000 + b"\nselect 1;", Form.SQL),
     ],
-    ids=["custom", "tar", "pg_dump", "byte order mark", "psql commands", "hand-made", "MySQL in rows", "long comment"],
+    ids=[
+        "custom",
+        "tar",
+        "tar of a folder",
+        "pg_dump",
+        "byte order mark",
+        "psql commands",
+        "hand-made",
+        "MySQL in rows",
+        "long comment",
+    ],
 )
 def test_each_form_is_recognised_in_each_wrapper(content: bytes, form: Form, wrapper: str) -> None:
     """The content decides, and what it was recognised by can still be read."""

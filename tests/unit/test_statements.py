@@ -35,8 +35,6 @@ from drydock.backup.statements import Subject, Topic, about, shown
         ("CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS 'x'", Topic.EXECUTE, ()),
         ("CREATE USER MAPPING FOR bob SERVER s", Topic.EXECUTE, ()),
         ("CREATE TABLE database (owner text)", Topic.EXECUTE, ()),
-        ("CREATE SCHEMA public", Topic.SKIP, ()),
-        ("CREATE SCHEMA public_too", Topic.EXECUTE, ()),
         ("SET transaction_timeout = 0", Topic.SETTING, ()),
         ("SELECT pg_catalog.set_config('search_path', '', false)", Topic.SETTING, ()),
         ("BEGIN", Topic.BEGIN, ()),

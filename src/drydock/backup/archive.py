@@ -1,10 +1,11 @@
-"""Archives of pg_dump (-Fc, -Ft, -Fd) as the SQL script that pg_restore makes of them, without any server."""
+"""Archives of pg_dump (-Fc, -Fd) as the SQL script that pg_restore makes of them, without any server."""
 
 from __future__ import annotations
 
 import subprocess
 import threading
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from drydock.backup.source import CHUNK, damaged
@@ -12,7 +13,6 @@ from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from drydock.backup.source import Readable
     from drydock.engine import Engine
@@ -21,21 +21,21 @@ CANNOT_UNPACK = "does not support compression"
 
 
 @contextmanager
-def script_of(engine: Engine, form: str, content: Readable | Path) -> Iterator[Readable]:
+def script_of(engine: Engine, content: Readable | Path) -> Iterator[Readable]:
     """The script in an archive, as it comes out of pg_restore.
 
     Args:
         engine: has a pg_restore of the server's version.
-        form: custom, tar or directory.
-        content: of the archive; the folder, for one of that form.
+        content: of an archive of the custom form; the folder of a directory dump.
 
     Its `read` raises DrydockError where the archive turns out to be damaged, at the latest at the end.
     """
-    arguments = ["--file=-", f"--format={form}"]
-    if not hasattr(content, "read"):
-        process = engine.run("pg_restore", [*arguments, "."], folder=content, stdout=subprocess.PIPE)
-        feeder = None
+    feeder = None
+    if isinstance(content, Path):
+        arguments = ["--file=-", "--format=d", "."]
+        process = engine.run("pg_restore", arguments, folder=content, stdout=subprocess.PIPE)
     else:
+        arguments = ["--file=-", "--format=c"]
         process = engine.run("pg_restore", arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         feeder = _Feeder(content, process)
     script = _Script(process, feeder)

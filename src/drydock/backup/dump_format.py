@@ -137,13 +137,11 @@ def _of_head(head: bytes) -> Recognised:
 
 def _of_tar(head: bytes) -> Recognised:
     name = head[:100].rstrip(b"\0")
-    if name == b"toc.dat":
-        return Recognised(Form.TAR, header=archive_header.parse(head[TAR_BLOCK:]))
-    if name.rstrip(b"/").endswith((b"backup_label", b"tablespace_map")):
+    if name.endswith((b"backup_label", b"tablespace_map")):
         raise _no_dump("a base backup (pg_basebackup)", "Start a server on it and take a dump of that: pg_dump -Fc")
-    raise _no_dump(
-        "a tar archive that pg_dump did not write", "Unpack it first; a folder with toc.dat in it can be restored."
-    )
+    # That of pg_dump begins with the table of contents; that of a folder may have it anywhere.
+    first = name == b"toc.dat"
+    return Recognised(Form.TAR, header=archive_header.parse(head[TAR_BLOCK:]) if first else None)
 
 
 def _of_text(head: bytes) -> Recognised:

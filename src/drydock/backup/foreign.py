@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from drydock import postgres, revisions
-from drydock.backup import archive, dump_format, guest
+from drydock.backup import archive, dump_format, guest, tar_folder
 from drydock.backup.carried import Carried
 from drydock.backup.dump_format import Form
 from drydock.backup.extensions import Extensions
@@ -174,16 +174,39 @@ def _execute(
         connection.execute("SET synchronous_commit = off")
         roles = {str(row[0]) for row in superuser.execute("SELECT rolname FROM pg_roles")}
         script = Script(connection, Extensions(superuser, role.name), roles, section)
-        if given.recognised.form is Form.SQL:
-            assert given.content
-            script.execute(given.content, tick)
-        else:
-            content = given.folder or given.content
-            assert content
-            form = given.recognised.form.value
-            script.execute(stack.enter_context(archive.script_of(environment.engine, form, content)), tick)
+        script.execute(stack.enter_context(_script_of(environment, given, tick)), tick)
         progress(max(given.size, given.packed.position if given.packed else 0))
         return script.account, _applied(environment, connection)
+
+
+@contextmanager
+def _script_of(environment: Environment, given: _Given, tick: Callable[[], None]) -> Iterator[Readable]:
+    """The dump as one SQL script."""
+    with ExitStack() as stack:
+        content: Readable | Path | None = given.folder or given.content
+        assert content
+        if given.recognised.form is Form.TAR and not isinstance(content, Path):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=environment.settings.folder)))
+            tar_folder.lay_out(_Ticking(content, tick), folder)
+            _refuse(dump_format.of_folder(folder))
+            content = folder
+        if given.recognised.form is Form.SQL and not isinstance(content, Path):
+            yield content
+        else:
+            yield stack.enter_context(archive.script_of(environment.engine, content))
+
+
+class _Ticking:
+    """Hands through, and says so each time."""
+
+    def __init__(self, content: Readable, tick: Callable[[], None]) -> None:
+        self._content = content
+        self._tick = tick
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        self._tick()
+        return self._content.read(size)
 
 
 def _applied(environment: Environment, connection: postgres.Connection) -> list[str]:
@@ -202,7 +225,8 @@ WHERE c.relkind IN ('r', 'p', 'f') AND c.relowner = %(owner)s::regrole AND n.nsp
 _ANYTHING = """
 SELECT FROM pg_shdepend
 WHERE refclassid = 'pg_authid'::regclass AND refobjid = %(owner)s::regrole AND deptype = 'o'
-  AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid <> 'pg_namespace'::regclass
+  AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND classid NOT IN ('pg_namespace'::regclass, 'pg_default_acl'::regclass)
 """
 _OPEN = (
     "GRANT USAGE ON SCHEMA {schema} TO {app}",

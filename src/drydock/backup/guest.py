@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 SUFFIX = "__guest"
 
-# A login of its own, not SET ROLE: what a script may SET it may RESET.
+# A login of its own, not SET ROLE: what a script may SET it may RESET. BYPASSRLS is about rows of this database alone:
+# pg_dump sets row_security off, so that a materialized view of an isolated table could not be filled otherwise.
 _INVITE = (
-    """ALTER ROLE {guest} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT
+    """ALTER ROLE {guest} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS NOINHERIT
        PASSWORD {verifier}""",
     "GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO {guest}",
     # What equip put there would be in the way of a dump that brings its own; it puts it back afterwards.

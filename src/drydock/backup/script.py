@@ -26,6 +26,8 @@ _UNSAFE = frozenset({"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS"
 _HARMLESS_COMMANDS = frozenset({"\\restrict", "\\unrestrict", "\\."})
 _CONNECT = frozenset({"\\connect", "\\c"})
 _NEVER_EXECUTED = frozenset({Topic.SKIP, Topic.OWNER, Topic.SERVER_WIDE, Topic.EXTENSION, Topic.BEGIN, Topic.DEFAULTS})
+# After a failure inside a transaction the rest of it fails for that reason alone; the schema public is there already.
+_NO_LOSS = (errors.InFailedSqlTransaction, errors.DuplicateSchema)
 _RESOURCES, _INTERVENTION = "53", "57P"  # classes of SQLSTATE (manual, appendix A)
 
 
@@ -79,6 +81,7 @@ class Script:
             if isinstance(piece, Command):
                 self._command(piece.text)
             elif self._section not in {None, self._database}:
+                self._pass_over(piece)
                 _drain(reader, piece, tick)
             elif piece.rows:
                 self._copy(piece, reader, tick)
@@ -94,6 +97,12 @@ class Script:
                 raise several([before, self._database])
         elif word not in _HARMLESS_COMMANDS:
             self.account.commands[text[:60]] = None
+
+    def _pass_over(self, statement: Statement) -> None:
+        """Of the rest of a cluster only what concerns the server is worth telling."""
+        subject = about(statement.text)
+        if subject.topic is Topic.SERVER_WIDE:
+            self._note(subject)
 
     def _statement(self, text: bytes) -> None:
         subject = about(text)
@@ -152,8 +161,7 @@ class Script:
     def _refused(self, text: bytes, subject: Subject, error: psycopg.Error) -> None:
         """Take account of a statement that failed; what no later statement can do without ends the whole.
 
-        What a DROP asks away was never there: the database was empty. After a failure inside a transaction the rest of
-        it fails for that reason alone.
+        What a DROP asks away was never there: the database was empty.
         """
         reason = str(error.diag.message_primary or error).strip().splitlines()[0]
         if self._connection.broken or (error.sqlstate or "").startswith(_INTERVENTION):
@@ -162,7 +170,7 @@ class Script:
             raise DrydockError(f"Postgres has no room for the dump: {reason}.", hint="invoke doctor")
         if subject.topic is Topic.SETTING:
             self.account.settings[shown(text)] = None
-        elif subject.topic is not Topic.DROP and not isinstance(error, errors.InFailedSqlTransaction):
+        elif subject.topic is not Topic.DROP and not isinstance(error, _NO_LOSS):
             self.account.failures.append(Failure(shown(text), reason))
 
     def _adapt(self, reader: SqlReader) -> None:

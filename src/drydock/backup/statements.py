@@ -53,7 +53,6 @@ _RULES: tuple[tuple[re.Pattern[str], Topic], ...] = (
     (_pattern(r"(?:comment on|drop) extension\b"), Topic.SKIP),
     (_pattern(r"comment on (?:database|role|tablespace|language plpgsql)\b"), Topic.SKIP),
     (_pattern(r'create(?: or replace)?(?: trusted)?(?: procedural)? language "?plpgsql"?'), Topic.SKIP),
-    (_pattern(r"create schema public\Z"), Topic.SKIP),
     (_pattern(r"(?:create|drop|alter) user mapping\b"), Topic.EXECUTE),
     (_pattern(r"((?:create|alter|drop) (?:database|role|user|group|tablespace|system))\b"), Topic.SERVER_WIDE),
     (_pattern(r"alter .+ owner to (NAME)\Z"), Topic.OWNER),
@@ -61,7 +60,7 @@ _RULES: tuple[tuple[re.Pattern[str], Topic], ...] = (
     (_pattern(r"(?:grant|revoke) .*\bon\b.* (?:to|from) (.+)\Z"), Topic.GRANT),
     (_pattern(r"(grant|revoke)\b"), Topic.SERVER_WIDE),
     (_pattern(r"alter default privileges(?: for (?:role|user) (NAME))?"), Topic.DEFAULTS),
-    (_pattern(r"drop\b"), Topic.DROP),
+    (_pattern(r"drop\b|select (?:pg_catalog\.)?lo_unlink\("), Topic.DROP),
     (_pattern(r"alter .+ drop\b"), Topic.DROP),
 )
 _AFTER_ROLES = _pattern(r" (?:with grant option|granted by NAME|cascade|restrict)\Z")
