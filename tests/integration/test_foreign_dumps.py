@@ -367,7 +367,9 @@ def test_a_dump_reaches_nothing_but_its_own_database(ready: Checkout, tmp_path: 
         assert ready.query("SELECT count(*) FROM t", database=LOADED) == [(2,)]
     assert len(carried.commands) == 3
     assert set(carried.server_wide) == {"CREATE ROLE", "ALTER ROLE", "ALTER SYSTEM", "DROP DATABASE", "CREATE DATABASE"}
-    refusals = re.compile("permission denied|must be superuser|cannot be executed from a function")
+    refusals = re.compile(
+        "permission denied|must be superuser|must be owner of database|cannot be executed from a function"
+    )
     assert [failure for failure in carried.failures if not refusals.search(failure.reason)] == []
     assert len(carried.failures) == 21
     assert not (tmp_path / "executed").exists()
@@ -611,3 +613,42 @@ def test_a_public_database_of_another_kind(ready: Checkout) -> None:
     path = SAMPLES / "climsoft" / "v4" / "v4.1.1" / "climsoft_v4_all.sql"
     with pytest.raises(DrydockError, match="MySQL or MariaDB"), as_file(path) as file, loaded(ready, file):
         pass
+
+
+def test_the_command_takes_a_file(scratch: Checkout, tmp_path: Path) -> None:
+    """`invoke restore FILE` replaces the application's data by the dump's, tells what it was, and can be undone."""
+    process = scratch.environment.engine.run("pg_dump", ["--format=c"], stdout=subprocess.PIPE)
+    path = tmp_path / "from a colleague.dump.gz"
+    path.write_bytes(gzip.compress(process.communicate()[0]))
+    count = "SELECT count(*) FROM messages"
+    before = scratch.query(count)
+    scratch.query("DELETE FROM messages")
+    told = scratch.run("restore", str(path), "--yes").stdout
+    assert "custom (gzip), made by pg_dump 16" in told
+    assert scratch.query(count) == before
+    scratch.run("restore.undo")
+    assert scratch.query(count) == [(0,)]
+    scratch.run("restore.undo")
+
+
+def test_a_version_table_that_is_a_trap_is_not_run_by_the_command(scratch: Checkout, tmp_path: Path) -> None:
+    """Nothing is replaced, and what the trap would have done as the superuser was not done."""
+    path = tmp_path / "traps.sql"
+    path.write_text(TRAPS.replace("version_num();", "version_num() AS version_num;"))
+    error = scratch.run("restore", str(path), "--yes", code=1).stderr
+    assert "alembic_version is not a version table of Alembic: permission denied to create role" in error
+    assert scratch.query("SELECT FROM pg_roles WHERE rolname = 'mallory'") == []
+    assert scratch.query("SELECT count(*) > 0 FROM messages") == [(True,)]
+
+
+def test_what_is_lost_is_asked_about_first(scratch: Checkout, tmp_path: Path) -> None:
+    """Without an answer nothing is replaced where something could not be carried over, and it is shown what."""
+    path = tmp_path / "partly.sql"
+    path.write_text("CREATE TABLE t (); CREATE TABLE u (a no_such_type);")
+    error = scratch.run("restore", str(path), code=3).stderr
+    assert 'CREATE TABLE u: type "no_such_type" does not exist' in error
+    assert "Not everything could be carried over" in error
+    assert scratch.query("SELECT count(*) > 0 FROM messages") == [(True,)]
+    result = scratch.json("restore", str(path), "--yes", "--into", "partly", code=None)
+    assert result.get("carried", {}).get("failures"), result
+    scratch.query("DROP DATABASE partly")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+import psycopg
 from psycopg import sql
 
 from drydock import migrate, postgres, redis_client, revisions, template
@@ -114,6 +115,8 @@ def restore_foreign(
         result.carried = foreign.load(environment, source, database, dealings.report, dealings.progress)
         result.seconds["load"] = round(time.monotonic() - begun, 3)
         if not result.carried.complete:
+            for line in result.carried.lines(environment.owner.name, environment.app.name):
+                dealings.report(line)
             dealings.ask("Not everything could be carried over. Replace the live database by what was?")
         _put_in_place(environment, database, result, dealings, keep_beside=bool(into))
     if not into:
@@ -190,8 +193,7 @@ def _migrate(environment: Environment, database: str, dealings: Dealings) -> lis
     """Bring a restored database to the newest migration, where the user agrees."""
     if not environment.settings.project.alembic:
         return []
-    with postgres.administer(environment, database) as connection:
-        applied = revisions.applied(environment.settings, connection)
+    applied = _applied(environment, database)
     if sorted(applied) == sorted(revisions.heads(environment)):
         return []
     directory = revisions.script_directory(environment.settings)
@@ -205,6 +207,22 @@ def _migrate(environment: Environment, database: str, dealings: Dealings) -> lis
         return []
     dealings.ask(f"It is at revision {', '.join(applied) or 'none'}, older than the code here. Migrate it?")
     return [step.revision for step in migrate.upgrade(environment, database=database, allow_data_loss=True).steps]
+
+
+def _applied(environment: Environment, database: str) -> list[str]:
+    """The revisions of a restored database, read as the owner: in a stranger's their table may be a view.
+
+    What such a view calls must not run as the superuser.
+    """
+    try:
+        return migrate.current(environment, database)
+    except psycopg.Error as error:
+        table = environment.settings.project.version_table
+        reason = str(error.diag.message_primary or error).rstrip(".")
+        raise DrydockError(
+            f"The restored {table} is not a version table of Alembic: {reason}.",
+            hint="Rename it where the dump was made, or take the dump without it: pg_dump --exclude-table",
+        ) from error
 
 
 def _redis(environment: Environment, entry: Entry, manifest: Manifest) -> str:

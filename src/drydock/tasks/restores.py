@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def restore(
             else:
                 result = work.restore(environment, found, dealings, into=into)
     carried = result.carried
-    console.result({**result.__dict__, "carried": carried and carried.__dict__}, _lines(result, environment))
+    console.result({**result.__dict__, "carried": carried and asdict(carried)}, _lines(result, environment))
 
 
 @command()
