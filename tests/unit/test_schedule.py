@@ -68,7 +68,8 @@ def test_ticks_of_every_hour_make_one_backup_a_period(
 ) -> None:
     """A computer that is always on makes a backup once for each day or week that passes, within an hour of its time."""
     last, made = start, []
-    tick = start.replace(minute=minute, second=0, microsecond=0) + HOUR
+    tick = start.replace(minute=minute, second=0, microsecond=0)
+    tick += HOUR if tick < start else timedelta()
     for _ in range(24 * 15):
         if is_due(schedule, last, tick, zone):
             last = tick
@@ -77,7 +78,7 @@ def test_ticks_of_every_hour_make_one_backup_a_period(
     assert all(when - last_due(schedule, when, zone) < HOUR for when in made)
     days = [last_due(schedule, when, zone).astimezone(zone).date() for when in made]
     assert days == [days[0] + n * timedelta(days=schedule.pace.days) for n in range(len(days))]
-    assert len(days) in ({14, 15} if schedule.when == "daily" else {2, 3})
+    assert len(days) in ({14, 15, 16} if schedule.when == "daily" else {2, 3})
 
 
 @given(SCHEDULES, MOMENTS, st.timedeltas(timedelta(), timedelta(days=40)), ZONES)
