@@ -19,6 +19,8 @@ from drydock.settings import Settings, load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drydock.backup.catalogue import Entry
+    from drydock.backup.restore import Restored
     from drydock.console import Console
     from drydock.migrate import Migrated
     from drydock.seed import Seeded
@@ -33,6 +35,7 @@ class Up:
     checks: list[Check]
     migrated: Migrated | None = None
     seeded: Seeded | None = None
+    restored: Restored | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -61,10 +64,13 @@ def is_up(environment: Environment) -> list[Check]:
     return found if worst(found) is Status.PASS else []
 
 
-def bring_up(environment: Environment, console: Console) -> Up:
+def bring_up(environment: Environment, console: Console, backup: Entry | None = None) -> Up:
     """Start what is not running, wait, migrate, and seed on first start. Each phase is timed on the console.
 
+    With a `backup`, a first start restores it instead of seeding.
+
     Raises:
+        RefusedError: where a backup is given and there is data already.
         DrydockError: naming what failed; a second call goes on from there.
     """
     _choose_engine(environment, console)
@@ -79,6 +85,10 @@ def bring_up(environment: Environment, console: Console) -> Up:
             template.heal(environment, connection)
         postgres.bootstrap(environment)
     result = Up(environment, changed=True, checks=[])
+    if backup:
+        from drydock.backup import beginning
+
+        result.restored = beginning.begin(environment, backup, console)
     result.migrated, result.seeded = _fill(environment, console)
     environment.record(started_with=_digest(environment), runs=engine.fingerprint())
     with console.phase("check"):

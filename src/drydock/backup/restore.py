@@ -152,6 +152,10 @@ def _put_in_place(
 ) -> None:
     """Migrate what was restored, and give it the live name."""
     result.migrated = _migrate(environment, name, dealings)
+    # Whatever was restored, the seeds of a first start do not belong into it.
+    with postgres.connect(environment, environment.owner, name) as connection:
+        if not postgres.facts(connection, ["seeded"]):
+            postgres.note(connection, "seeded", f"from {result.source}")
     reached(Point.RESTORE_CHECKED)
     if keep_beside:
         return

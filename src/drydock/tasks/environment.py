@@ -9,13 +9,16 @@ from drydock.tasks.common import YES_HELP, changing, command, confirmed, setting
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drydock.backup.catalogue import Entry
     from drydock.console import Console
     from drydock.environment import Environment
     from drydock.lifecycle import Up
 
 
-@command()
-def up(console: Console, json: bool = False) -> None:
+@command(
+    help={"from-backup": "On first start: this backup (a name, a beginning, a label, latest) instead of the seeds."}
+)
+def up(console: Console, from_backup: str = "", json: bool = False) -> None:
     """Start Postgres and Redis, migrate, and seed on first start; does nothing where all is well."""
     from drydock import lifecycle
     from drydock.lock import locked
@@ -27,11 +30,12 @@ def up(console: Console, json: bool = False) -> None:
         environment, notes = lifecycle.prepare(settings())
         for note in notes:
             console.note(note)
+        backup = _beginning(environment, from_backup, console) if from_backup else None
         found = lifecycle.is_up(environment)
         result = (
             lifecycle.Up(environment, changed=False, checks=found)
             if found
-            else lifecycle.bring_up(environment, console)
+            else lifecycle.bring_up(environment, console, backup)
         )
     console.result(_up_data(result, console), _up_lines(result))
 
@@ -77,6 +81,18 @@ def env(console: Console, json: bool = False) -> None:
     console.result(values, (f"export {name}='{value}'" for name, value in values.items()))
 
 
+def _beginning(environment: Environment, wanted: str, console: Console) -> Entry:
+    """The backup to begin with: found, fetched and checked before anything is started."""
+    from drydock import lifecycle
+    from drydock.backup import beginning
+    from drydock.environment import refuse_in_production
+
+    refuse_in_production(environment.settings, "up --from-backup")
+    if lifecycle.is_up(environment):
+        raise beginning.already(environment, wanted)
+    return beginning.find(environment.settings, wanted, console)
+
+
 def _up_data(result: Up, console: Console) -> dict[str, object]:
     environment = result.environment
     return {
@@ -86,6 +102,7 @@ def _up_data(result: Up, console: Console) -> dict[str, object]:
         "phases": console.phases,
         "migrated": [step.revision for step in result.migrated.steps] if result.migrated else [],
         "seeded": result.seeded.written if result.seeded else {},
+        "restored": result.restored.source if result.restored else None,
         "checks": {check.name: str(check.status) for check in result.checks},
         "urls": urls(environment),
     }
@@ -95,6 +112,8 @@ def _up_lines(result: Up) -> Iterator[str]:
     environment = result.environment
     if not result.changed:
         yield f"Already up on {environment.state.engine}: nothing to do."
+    elif result.restored:
+        yield f"Ready on {environment.state.engine}, with the data of {result.restored.source}."
     elif result.seeded:
         rows = sum(result.seeded.written.values())
         yield f"Ready on {environment.state.engine}, seeded with {rows:,} rows ({result.seeded.size})."
