@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drydock.checkout import Checkout
-from drydock.errors import DrydockError, RefusedError
+from drydock.errors import DrydockError, NoEnvironmentError, RefusedError
 from drydock.settings import Settings, load
 from drydock.state import State, StateFile, create, is_copy
 
@@ -45,7 +45,7 @@ def open_existing(root: Path | None = None) -> Environment:
     settings = load(root)
     state = StateFile(settings.folder).read()
     if state is None or not state.engine:
-        raise DrydockError("This checkout has no environment yet.", hint="invoke up")
+        raise NoEnvironmentError("This checkout has no environment yet.", hint="invoke up")
     if is_copy(state, settings.root):
         raise DrydockError(f"This folder is a copy of {state.root}, whose environment is not ours.", hint="invoke up")
     return Environment(settings, state)

@@ -25,6 +25,10 @@ class SettingsError(DrydockError):
     exit_code = 2
 
 
+class NoEnvironmentError(DrydockError):
+    """This checkout has no environment yet, or has none any more."""
+
+
 class RefusedError(DrydockError):
     """A task declined to start because it could have destroyed something it must not."""
 

@@ -18,6 +18,7 @@ from drydock.backup import automation
 from drydock.backup.catalogue import Catalogue
 from drydock.backup.schedulers.cron import DAEMONS
 from drydock.lock import locked
+from drydock.settings import Settings
 from tests.backups import make_backup
 from tests.checkout import Checkout
 
@@ -216,6 +217,18 @@ def test_a_failing_backup_is_tried_three_times_and_told(scheduled: Checkout) -> 
     path.write_text(json.dumps({**record(scheduled), "failures": 2}))
     assert scheduled.json("backup.scheduled")["outcome"] == "made"
     assert "failed" not in complaint(scheduled)["detail"]
+
+
+def test_a_destroyed_environment_is_skipped(make_checkout: Callable[..., Checkout]) -> None:
+    """Where there is no environment any more, a run that the schedule still starts says so once, with exit code 0."""
+    shop = make_checkout()
+    turned_on = datetime.now(UTC) - timedelta(days=2)
+    known = automation.Record(
+        schedule="daily 00:00", scheduler="cron", root=str(shop.root), python="python", since=turned_on.isoformat()
+    )
+    automation.write(Settings(root=shop.root), known)
+    assert [shop.json("backup.scheduled")["outcome"] for _ in range(2)] == ["skipped", "skipped"]
+    assert wait_for_log(shop, 1).count("has no environment") == 1
 
 
 def test_a_second_run_leaves_the_first_alone(scheduled: Checkout) -> None:

@@ -92,12 +92,12 @@ def _run(console: Console, current: Settings) -> Run:
     """Make the backup that is due, and write down what came of it."""
     from drydock.backup import scheduled as work
     from drydock.environment import open_existing
-    from drydock.errors import BusyError, DrydockError
+    from drydock.errors import BusyError, DrydockError, NoEnvironmentError
 
     now = datetime.now(UTC)
     try:
         run = work.attempt(open_existing(), _work(console, current))
-    except BusyError as error:
+    except (BusyError, NoEnvironmentError) as error:
         run = work.Run("skipped", error.message)
     except (DrydockError, OSError) as error:
         work.conclude(
