@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.engine import choice
+from tests.app.db.attacks import ISOLATION
 from tests.checkout import Checkout
 
 if TYPE_CHECKING:
@@ -21,6 +22,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["pytester", "drydock.testing"]
 
 ENGINES = ("docker", "embedded")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Three for the whole suite, whose tests wait as much as they compute; tests that are named run in this process."""
+    return 3 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many attempts on the isolation of tenants there were: a suite that tried nothing would pass as well."""
+    ended = (r for reports in terminalreporter.stats.values() for r in reports if getattr(r, "when", "") == "teardown")
+    counts = [value for report in ended for name, value in report.user_properties if name == ISOLATION]
+    if counts:
+        attempts, leaks = map(sum, zip(*counts, strict=True))
+        terminalreporter.write_line(f"tenant isolation: attempts {attempts}, leaks {leaks}")
 
 
 @pytest.fixture(scope="session")

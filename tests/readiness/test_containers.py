@@ -34,8 +34,12 @@ def client(docker_engine: str) -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="module")
 def shop(docker_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
-    """One checkout on Docker for the whole module."""
+    """One checkout on Docker for the whole module; its health is asked for every second, for events that come soon."""
     checkout = Checkout(tmp_path_factory.mktemp("readiness") / "shop", ENGINE=docker_engine)
+    declaration = checkout.root / "compose" / "compose.yaml"
+    declared = declaration.read_text()
+    assert declared.count("interval: ${DRYDOCK_HEALTH_INTERVAL}") == len(SERVICES)
+    declaration.write_text(declared.replace("${DRYDOCK_HEALTH_INTERVAL}", "1s"))
     checkout.run("up")
     yield checkout
     checkout.remove()

@@ -163,9 +163,13 @@ ESCALATIONS = (
 """Ways to become somebody else, which are tried once and on a login of the application's role itself."""
 
 
+ISOLATION = "isolation of tenants"
+"""The property of a test's report with its numbers of attempts and of leaks."""
+
+
 @dataclass
 class Ledger:
-    """What was tried against the isolation of tenants in this run, and what got through."""
+    """What a test tried against the isolation of tenants, and what got through."""
 
     attempts: int = 0
     leaks: list[str] = field(default_factory=list)
@@ -175,6 +179,3 @@ class Ledger:
         self.attempts += 1
         if leak:
             self.leaks.append(f"{what}: {leak}")
-
-
-LEDGER = Ledger()

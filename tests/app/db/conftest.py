@@ -13,20 +13,22 @@ from sqlalchemy.orm import Session
 from app.db import tenancy
 from app.db.tenancy import tenant_context
 from app.models import Organization
-from tests.app.db.attacks import LEDGER
+from tests.app.db.attacks import ISOLATION, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
 
     from tests.app.conftest import AppDatabase
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many attempts there were: a suite that tried nothing would pass as well."""
-    if LEDGER.attempts:
-        terminalreporter.write_line(f"tenant isolation: attempts {LEDGER.attempts}, leaks {len(LEDGER.leaks)}")
+@pytest.fixture
+def ledger(record_property: Callable[[str, object], None]) -> Iterator[Ledger]:
+    """What this test tries; the run's summary adds up the attempts of all tests."""
+    ledger = Ledger()
+    yield ledger
+    record_property(ISOLATION, (ledger.attempts, len(ledger.leaks)))
 
 
 @contextmanager

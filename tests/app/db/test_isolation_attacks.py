@@ -19,7 +19,7 @@ from app.db import tenancy
 from app.db.tenancy import tenant_context
 from app.models import Base
 from app.seeds.plan import identity
-from tests.app.db.attacks import ESCALATIONS, LEDGER, PRIVILEGES, READS, WRITES, Attack
+from tests.app.db.attacks import ESCALATIONS, PRIVILEGES, READS, WRITES, Attack, Ledger
 from tests.app.db.conftest import one_connection
 
 if TYPE_CHECKING:
@@ -159,13 +159,13 @@ def leaks(connection: Connection, attack: Attack, target: Target) -> str:
 
 
 @each_table
-def test_no_attack_gets_through(superuser: Connection, table: str) -> None:
+def test_no_attack_gets_through(superuser: Connection, ledger: Ledger, table: str) -> None:
     """Reads, writes and attempts on the guards themselves, all for nothing."""
     target = reconnoitre(superuser, table)
     superuser.rollback()
     for attack in (*READS, *WRITES, *PRIVILEGES):
-        LEDGER.enter(f"{table}: {attack.name}", leaks(superuser, attack, target))
-    assert LEDGER.leaks == []
+        ledger.enter(f"{table}: {attack.name}", leaks(superuser, attack, target))
+    assert ledger.leaks == []
 
 
 @each_table
@@ -193,7 +193,7 @@ KEYS = """
 """
 
 
-def test_a_foreign_key_tells_nothing(superuser: Connection) -> None:
+def test_a_foreign_key_tells_nothing(superuser: Connection, ledger: Ledger) -> None:
     """A reference to another tenant's row fails just as one to no row at all: word for word, but for the id."""
     keys = superuser.execute(KEYS.encode()).fetchall()
     assert len(keys) == len(TABLES) - 7
@@ -209,11 +209,11 @@ def test_a_foreign_key_tells_nothing(superuser: Connection) -> None:
                 superuser.execute(f"UPDATE {child} SET {column} = '{reference}'".encode())
             superuser.rollback()
             told.append(str(caught.value).replace(reference, "?"))
-        LEDGER.enter(f"{child}: probe {parent}", "" if told[0] == told[1] else f"told apart: {told}")
-    assert LEDGER.leaks == []
+        ledger.enter(f"{child}: probe {parent}", "" if told[0] == told[1] else f"told apart: {told}")
+    assert ledger.leaks == []
 
 
-def test_the_application_s_login_stays_itself(attacked: Database) -> None:
+def test_the_application_s_login_stays_itself(attacked: Database, ledger: Ledger) -> None:
     """On a real login of the role, none of the ways to become somebody else works."""
     refusals = (errors.InsufficientPrivilege, errors.UndefinedFile, errors.FeatureNotSupported)
     for statement in ESCALATIONS:
@@ -223,16 +223,18 @@ def test_the_application_s_login_stays_itself(attacked: Database) -> None:
                 leak = "was let"
             except refusals:
                 leak = ""
-            LEDGER.enter(statement, leak or ("" if one(connection, "SELECT current_user") == "app" else "is another"))
-    assert LEDGER.leaks == []
+            ledger.enter(statement, leak or ("" if one(connection, "SELECT current_user") == "app" else "is another"))
+    assert ledger.leaks == []
 
 
-def tally(tenant: UUID | None, seen: list[tuple[str, str | None, int]], expected: dict[tuple[str, str], int]) -> None:
+def tally(
+    ledger: Ledger, tenant: UUID | None, seen: list[tuple[str, str | None, int]], expected: dict[tuple[str, str], int]
+) -> None:
     """Enter what a transaction saw of every table: its own tenant's rows, all of them and no others."""
     for table in TABLES:
         rows = {owner: count for name, owner, count in seen if name == table}
         mine = {str(tenant): expected[table, str(tenant)]} if tenant else {}
-        LEDGER.enter(f"{table}: as {tenant}", "" if rows == mine else f"saw {rows}, not {mine}")
+        ledger.enter(f"{table}: as {tenant}", "" if rows == mine else f"saw {rows}, not {mine}")
 
 
 CENSUS = " UNION ALL ".join(
@@ -256,7 +258,9 @@ def working_for(tenant: UUID | None) -> Iterator[None]:
         yield
 
 
-def test_a_pooled_connection_carries_nothing_over(attacked: Database, expected: dict[tuple[str, str], int]) -> None:
+def test_a_pooled_connection_carries_nothing_over(
+    attacked: Database, ledger: Ledger, expected: dict[tuple[str, str], int]
+) -> None:
     """A, B, nobody and A on one connection, each way a transaction can end between them."""
     census = text(CENSUS)
     for ending in ("commit", "rollback", "error", "savepoint"):
@@ -274,11 +278,13 @@ def test_a_pooled_connection_carries_nothing_over(attacked: Database, expected: 
                             connection.execute(text("SELECT 1 / 0"))
                     elif ending == "commit":
                         connection.commit()
-                tally(tenant, seen, expected)
-    assert LEDGER.leaks == []
+                tally(ledger, tenant, seen, expected)
+    assert ledger.leaks == []
 
 
-def test_tasks_that_share_connections_keep_apart(attacked: Database, expected: dict[tuple[str, str], int]) -> None:
+def test_tasks_that_share_connections_keep_apart(
+    attacked: Database, ledger: Ledger, expected: dict[tuple[str, str], int]
+) -> None:
     """Thirty tasks of one loop on two connections, for two tenants and for nobody, give way at every statement."""
     census = text(CENSUS)
 
@@ -298,5 +304,5 @@ def test_tasks_that_share_connections_keep_apart(attacked: Database, expected: d
         return list(found)
 
     for tenant, seen in asyncio.run(work()):
-        tally(tenant, seen, expected)
-    assert LEDGER.leaks == []
+        tally(ledger, tenant, seen, expected)
+    assert ledger.leaks == []
