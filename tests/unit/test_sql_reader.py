@@ -171,6 +171,6 @@ def test_rows_are_not_held_in_memory() -> None:
 def test_a_long_statement_is_read_in_linear_time() -> None:
     """One INSERT of forty megabytes arrives in small blocks and takes seconds, not minutes."""
     script = b"insert into t values " + b",".join([b"(1, 'a value; with a semicolon', E'\\'')"] * 1_000_000) + b";"
-    begun = time.monotonic()
+    begun = time.process_time()
     assert len(taken_apart(script, size=1 << 18)) == 1
-    assert time.monotonic() - begun < 60
+    assert time.process_time() - begun < 60
