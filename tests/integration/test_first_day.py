@@ -31,6 +31,8 @@ def team(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         try:
             checkout.run("up")
             checkout.query("UPDATE organizations SET name = 'The Team' WHERE slug = 'acme'")
+            # As in a database that was never seeded: neither are those restored from it.
+            checkout.query("DELETE FROM drydock.facts WHERE name = 'seeded'")
             checkout.run("backup", "--label", "monday")
             checkout.run("backup.push")
             yield checkout
