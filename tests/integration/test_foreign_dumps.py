@@ -208,9 +208,19 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize("form", ["custom", "tar, bzip2", "plain, clean and create"])
+def test_a_form_of_each_kind_on_each_engine(dumps: Dumps, form: str) -> None:
+    """The loaded database, dumped again, is what the stranger's is."""
+    _brings_all(dumps, form)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_brings_all_there_is(dumps: Dumps, form: str) -> None:
-    """The loaded database, dumped again, is what the stranger's is, whatever form and wrapper it came in."""
+def test_every_form_brings_all_there_is(scratch_dumps: Dumps, form: str) -> None:
+    """The same whatever form and wrapper it came in; the wrappers are no engine's matter."""
+    _brings_all(scratch_dumps, form)
+
+
+def _brings_all(dumps: Dumps, form: str) -> None:
     options, wrapper = FORMS[form]
     with loaded(dumps.checkout, dumps.file(*options, wrapper=wrapper)) as carried:
         assert carried.failures == ()
@@ -279,18 +289,19 @@ def test_what_could_not_be_carried_over_is_told(dumps: Dumps) -> None:
     assert "no version table" in told
 
 
-def test_the_application_may_use_what_nobody_granted(dumps: Dumps) -> None:
+def test_the_application_may_use_what_nobody_granted(scratch_dumps: Dumps) -> None:
     """A dump without grants is opened to the application, sequences and odd schemas too, and that is told."""
-    with loaded(dumps.checkout, dumps.file("--no-privileges")) as carried:
+    with loaded(scratch_dumps.checkout, scratch_dumps.file("--no-privileges")) as carried:
         assert carried.opened == ("Odd schema", "public")
         statement = """INSERT INTO "Odd schema"."Odd; table" (m) VALUES ('sad') RETURNING m::text"""
-        assert dumps.checkout.query(statement, role="app", database=LOADED) == [("sad",)]
-        assert dumps.checkout.query("INSERT INTO items (amount) VALUES (1)", role="app", database=LOADED) == []
+        assert scratch_dumps.checkout.query(statement, role="app", database=LOADED) == [("sad",)]
+        assert scratch_dumps.checkout.query("INSERT INTO items (amount) VALUES (1)", role="app", database=LOADED) == []
         assert "it may read and change all tables of Odd schema, public" in "\n".join(carried.lines("app_owner", "app"))
 
 
-def test_a_whole_server_with_one_database(dumps: Dumps) -> None:
+def test_a_whole_server_with_one_database(scratch_dumps: Dumps) -> None:
     """Of pg_dumpall's output the one database with anything in it is loaded; of several none, and all are named."""
+    dumps = scratch_dumps
     whole = dumps.bytes(program="pg_dumpall")
     refused = pytest.raises(DrydockError, match=r"several databases: .*app.*stranger")
     with _piped(whole) as stream, refused, loaded(dumps.checkout, stream):
@@ -397,42 +408,42 @@ def test_nothing_of_a_dump_runs_with_our_rights(ready: Checkout, tmp_path: Path)
         assert (carried.tables, carried.versioned) == (1, False)
 
 
-def test_extensions_are_made_by_the_superuser_only_before_anything_else(ready: Checkout) -> None:
+def test_extensions_are_made_by_the_superuser_only_before_anything_else(scratch: Checkout) -> None:
     """One named at the beginning is put where the dump wants it; one named after the stranger's functions is not."""
     first = (
         b"CREATE SCHEMA ext; CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA ext; CREATE TABLE t (v ext.vector(2));"
     )
-    with loaded(ready, io.BytesIO(first)) as carried:
+    with loaded(scratch, io.BytesIO(first)) as carried:
         assert carried.complete
-        assert ready.query(
+        assert scratch.query(
             "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'", database=LOADED
         ) == [("ext",)]
     late = (
         b"DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE FUNCTION f() RETURNS int RETURN 1;"
         b"CREATE EXTENSION vector; CREATE TABLE t ();"
     )
-    with loaded(ready, io.BytesIO(late)) as carried:
+    with loaded(scratch, io.BytesIO(late)) as carried:
         assert carried.extensions == ("vector",)
     with loaded(
-        ready, io.BytesIO(b"CREATE EXTENSION no_such_thing; CREATE TABLE t (a no_such_type); CREATE TABLE u ();")
+        scratch, io.BytesIO(b"CREATE EXTENSION no_such_thing; CREATE TABLE t (a no_such_type); CREATE TABLE u ();")
     ) as carried:
         assert (carried.extensions, carried.complete) == (("no_such_thing",), False)
         assert carried.failures == (Failure("CREATE TABLE t", 'type "no_such_type" does not exist'),)
 
 
-def test_settings_that_are_unknown_here(ready: Checkout) -> None:
+def test_settings_that_are_unknown_here(scratch: Checkout) -> None:
     """A newer server's settings and a table space that is not here are told, and in nobody's way."""
     script = b"SET transaction_timeout = 0; SET default_tablespace = ssd; SET xmloption = content; CREATE TABLE t ();"
-    with loaded(ready, io.BytesIO(script)) as carried:
+    with loaded(scratch, io.BytesIO(script)) as carried:
         assert carried.settings == ("SET transaction_timeout = 0", "SET default_tablespace = ssd")
         assert carried.complete
 
 
-def test_strings_of_old_servers(ready: Checkout) -> None:
+def test_strings_of_old_servers(scratch: Checkout) -> None:
     """Once a dump turns standard_conforming_strings off, a backslash escapes, for the server and for the reader."""
     script = rb"SET standard_conforming_strings = off; CREATE TABLE t (a text); INSERT INTO t VALUES ('it\'s; \\ ');"
-    with loaded(ready, io.BytesIO(script)):
-        assert ready.query("SELECT a FROM t", database=LOADED) == [("it's; \\ ",)]
+    with loaded(scratch, io.BytesIO(script)):
+        assert scratch.query("SELECT a FROM t", database=LOADED) == [("it's; \\ ",)]
 
 
 @pytest.mark.parametrize(
@@ -449,9 +460,9 @@ def test_strings_of_old_servers(ready: Checkout) -> None:
     ],
     ids=["encoding", "two databases", "rows alone", "nothing", "cut off"],
 )
-def test_scripts_that_cannot_be_loaded(ready: Checkout, script: bytes, words: str) -> None:
+def test_scripts_that_cannot_be_loaded(scratch: Checkout, script: bytes, words: str) -> None:
     """Each is refused in a sentence."""
-    with pytest.raises(DrydockError, match=words), loaded(ready, io.BytesIO(script)):
+    with pytest.raises(DrydockError, match=words), loaded(scratch, io.BytesIO(script)):
         pass
 
 
@@ -597,21 +608,21 @@ def test_a_public_database_dumped_by_an_old_server(ready: Checkout) -> None:
         assert [failure for failure in carried.failures if failure.statement.startswith(plain)] == []
 
 
-def test_a_public_database_with_rows(ready: Checkout, tmp_path: Path) -> None:
+def test_a_public_database_with_rows(scratch: Checkout, tmp_path: Path) -> None:
     """SURFACE, another one, as SQL of a graphical client: without PostGIS and TimescaleDB it lacks two tables."""
     path = tmp_path / "surface.sql"
     names = ("ddl.sql", "wx_datasource.sql", "wx_country.sql")
     path.write_bytes(b"\n".join((SAMPLES / "surface" / name).read_bytes() for name in names))
-    with loaded(ready, path) as carried:
+    with loaded(scratch, path) as carried:
         assert (carried.tables, carried.extensions) == (79, ("postgis", "timescaledb"))
         counted = "SELECT (SELECT count(*) FROM wx_country), (SELECT count(*) FROM wx_datasource)"
-        assert ready.query(counted, database=LOADED) == [(310, carried.rows - 310)]
+        assert scratch.query(counted, database=LOADED) == [(310, carried.rows - 310)]
 
 
-def test_a_public_database_of_another_kind(ready: Checkout) -> None:
+def test_a_public_database_of_another_kind(scratch: Checkout) -> None:
     """Climsoft, eleven megabytes of MariaDB's SQL, is recognised as such."""
     path = SAMPLES / "climsoft" / "v4" / "v4.1.1" / "climsoft_v4_all.sql"
-    with pytest.raises(DrydockError, match="MySQL or MariaDB"), as_file(path) as file, loaded(ready, file):
+    with pytest.raises(DrydockError, match="MySQL or MariaDB"), as_file(path) as file, loaded(scratch, file):
         pass
 
 
@@ -639,6 +650,14 @@ def test_a_version_table_that_is_a_trap_is_not_run_by_the_command(scratch: Check
     assert "alembic_version is not a version table of Alembic: permission denied to create role" in error
     assert scratch.query("SELECT FROM pg_roles WHERE rolname = 'mallory'") == []
     assert scratch.query("SELECT count(*) > 0 FROM messages") == [(True,)]
+
+
+def test_a_path_without_a_file_is_no_name_of_a_backup(scratch: Checkout, tmp_path: Path) -> None:
+    """What looks like a path is answered as one."""
+    assert (
+        f"There is no file or folder {tmp_path}/gone.dump."
+        in scratch.run("restore", f"{tmp_path}/gone.dump", code=1).stderr
+    )
 
 
 def test_what_is_lost_is_asked_about_first(scratch: Checkout, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def restore_foreign(
         if not result.carried.complete:
             for line in result.carried.lines(environment.owner.name, environment.app.name):
                 dealings.report(line)
-            dealings.ask("Not everything could be carried over. Replace the live database by what was?")
+            dealings.ask("Not everything could be carried over. Go on with what was?")
         _put_in_place(environment, database, result, dealings, keep_beside=bool(into))
     if not into:
         redis_client.flush(environment)

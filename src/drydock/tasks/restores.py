@@ -88,6 +88,7 @@ def undo(console: Console, json: bool = False) -> None:
 def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
     """A backup of ours, or somebody's dump."""
     from drydock.backup import catalogue, dump, manifest
+    from drydock.errors import DrydockError
 
     if source == "-":
         return sys.stdin.buffer
@@ -96,6 +97,8 @@ def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
         return catalogue.at(path.absolute())
     if path.exists():
         return path
+    if len(path.parts) > 1:
+        raise DrydockError(f"There is no file or folder {source}.", hint="invoke backup.list names the backups.")
     return dump.catalogue(environment).find(source)
 
 
