@@ -35,7 +35,7 @@ def lay_out(content: Readable, folder: Path) -> None:
                 found = _WANTED.fullmatch(member.name)
                 if found and member.isreg():
                     member.name, member.mode = found.group(1), 0o600
-                    tar.extract(member, folder, set_attrs=False, filter="data")
+                    tar.extract(member, folder, filter="data")
     except tarfile.TarError as error:
         raise damaged(f"it is cut off or altered as a tar archive ({error})") from error
     if not ending.seen:
