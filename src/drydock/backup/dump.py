@@ -62,6 +62,7 @@ class Snapshot:
     identifier: str
     everything: list[str]
     chosen: list[str]
+    tables_only: list[str]
     size: int
     before: dict[str, Position]
     held: Contents = field(default_factory=contents.Contents)
@@ -106,7 +107,7 @@ def make(environment: Environment, request: Request, *, now: datetime, progress:
             made="",
             tool=version("drydock"),
             schema_only=request.schema_only,
-            tables_only=snapshot.chosen if request.tables else [],
+            tables_only=snapshot.tables_only,
             database_size=snapshot.size,
             tables=snapshot.held.tables,
             files=files,
@@ -129,10 +130,12 @@ def _snapshot(environment: Environment, request: Request) -> Iterator[Snapshot]:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row: Any = connection.execute("SELECT pg_export_snapshot(), pg_database_size(current_database())").fetchone()
         everything = contents.table_names(connection)
-        chosen = (
-            selection.with_what_they_refer_to(connection, request.tables, everything) if request.tables else everything
-        )
-        yield Snapshot(connection, str(row[0]), everything, chosen, int(row[1]), before)
+        only = selection.with_what_they_refer_to(connection, request.tables, everything) if request.tables else []
+        # Whatever else is left out: without its revision a schema is of no known one.
+        version_table = {f"public.{environment.settings.project.version_table}"} & set(everything)
+        limited = bool(request.tables or request.schema_only)
+        chosen = sorted(version_table.union(only if not request.schema_only else [])) if limited else everything
+        yield Snapshot(connection, str(row[0]), everything, chosen, only, int(row[1]), before)
 
 
 def _dump(
@@ -157,7 +160,7 @@ def _dump(
     process = environment.engine.run(
         "pg_dump", _arguments(request, snapshot), role=environment.backup, folder=folder, stdout=subprocess.DEVNULL
     )
-    with _summing(request, snapshot), pg_program.ending(process), _watching(packer, snapshot.size, progress):
+    with _summing(snapshot), pg_program.ending(process), _watching(packer, snapshot.size, progress):
         try:
             pg_program.follow(process, "pg_dump", each)
             files = packer.finish()
@@ -169,7 +172,8 @@ def _dump(
 
 def _arguments(request: Request, snapshot: Snapshot) -> list[str]:
     """pg_dump's: uncompressed and unsynced, since its files are packed and synced as they grow."""
-    left_out = [] if not request.tables else [name for name in snapshot.everything if name not in snapshot.chosen]
+    left_out = [name for name in snapshot.everything if name not in snapshot.chosen]
+    left_out += snapshot.before if request.schema_only else []
     return [
         "--format=directory",
         f"--jobs={JOBS}",
@@ -179,7 +183,7 @@ def _arguments(request: Request, snapshot: Snapshot) -> list[str]:
         "--file=raw",
         f"--snapshot={snapshot.identifier}",
         f"--lock-wait-timeout={LOCK_WAIT}",
-        *(["--schema-only"] if request.schema_only else []),
+        *(["--no-large-objects"] if request.schema_only else []),
         *(f"--exclude-table-data={_pattern(name)}" for name in left_out),
     ]
 
@@ -190,13 +194,13 @@ def _pattern(qualified: str) -> str:
 
 
 @contextmanager
-def _summing(request: Request, snapshot: Snapshot) -> Iterator[None]:
+def _summing(snapshot: Snapshot) -> Iterator[None]:
     """Take the checksums of the same snapshot while the body dumps it: the server's other core has nothing to do."""
     failures: list[BaseException] = []
 
     def sum_up() -> None:
         try:
-            snapshot.held = contents.take(snapshot.connection, only=[] if request.schema_only else snapshot.chosen)
+            snapshot.held = contents.take(snapshot.connection, only=snapshot.chosen)
         except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
             failures.append(error)
 
@@ -238,7 +242,11 @@ def _beside(environment: Environment, request: Request, snapshot: Snapshot, draf
         roles = packing.pack(process.stdout, names[GLOBALS], sealing)  # type: ignore[arg-type]
         pg_program.follow(process, "pg_dumpall", lambda _line: None)
     document = {
-        "definitions": snapshot.held.definitions,
+        "definitions": {
+            name: text
+            for name, text in snapshot.held.definitions.items()
+            if not (request.schema_only and name.startswith("large object "))
+        },
         "sequences": {} if request.schema_only else contents.sequences(snapshot.connection),
         "sequences_before": snapshot.before,
     }

@@ -1,0 +1,326 @@
+"""backup, backup.list, backup.verify, restore and restore.undo as people type them, on both engines."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import stat
+import subprocess
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from drydock import postgres
+from drydock.backup import catalogue, load
+from drydock.backup import manifest as manifests
+from drydock.backup.encryption import OPEN
+from drydock.errors import DrydockError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.checkout import Checkout
+
+COUNT = "SELECT count(*) FROM messages"
+REVISION = "SELECT version_num FROM alembic_version"
+
+
+@pytest.fixture(scope="module")
+def shop(ready: Checkout) -> Iterator[Checkout]:
+    """The shared checkout; its data is put back at the end."""
+    ready.run("reset")
+    yield ready
+    shutil.rmtree(ready.root / "backups", ignore_errors=True)
+    ready.run("reset")
+
+
+@pytest.fixture(scope="module")
+def seeded(shop: Checkout) -> str:
+    """The name of a proven backup of the seeded state, Redis included."""
+    shop.redis("SET", "kept", "yes")
+    shop.redis("SET", "ending", "soon", "EX", "1000")
+    made = shop.json("backup", "--label", "seeded", "--redis")
+    return str(made["name"])
+
+
+def folder(shop: Checkout, name: str) -> Path:
+    return shop.root / "backups" / "dumps" / name
+
+
+def test_a_backup_is_proven_in_the_same_run(shop: Checkout, seeded: str) -> None:
+    """It is listed with what it holds and where it comes from; its files are its owner's alone."""
+    (listed,) = [item for item in shop.json("backup.list")["backups"] if item["name"] == seeded]
+    assert listed["proven"]
+    assert (listed["rows"], listed["redis_keys"], listed["label"]) == (1442, 2, "seeded")
+    assert listed["postgres"].startswith("16.")
+    assert "vector" in listed["extensions"]
+    assert [(revision,) for revision in listed["revisions"]] == shop.query(REVISION)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder(shop, seeded).rglob("*") if path.is_file()}
+    assert modes == {0o600}
+    assert "proven" in shop.run("backup.list").stdout
+    assert b"password" not in (folder(shop, seeded) / "manifest.json").read_bytes().lower()
+
+
+def test_restore_brings_back_what_was_deleted_and_can_be_undone(shop: Checkout, seeded: str) -> None:
+    """By its label, by a beginning of its name, and Redis with it; restore.undo goes back and forth."""
+    shop.query("DELETE FROM messages; DELETE FROM submissions")
+    shop.redis("FLUSHALL")
+    told = shop.run("restore", "seeded")
+    assert "undo: invoke restore.undo" in told.stdout
+    assert shop.query(COUNT) == [(1194,)]
+    assert shop.redis("GET", "kept") == "yes"
+    assert 0 < int(shop.redis("TTL", "ending")) <= 1000
+    shop.run("restore.undo")
+    assert shop.query(COUNT) == [(0,)]
+    shop.run("restore", seeded[:15])
+    assert shop.query(COUNT) == [(1194,)]
+    assert shop.json("status")["status"] == "pass"
+
+
+def test_tenants_stay_apart_after_a_restore(shop: Checkout, seeded: str) -> None:
+    """The application's role sees nobody's rows outside of a tenant's context, and may not change the schema."""
+    shop.run("restore", seeded)
+    assert shop.query(COUNT, role="app") == [(0,)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        shop.query("DROP TABLE messages", role="app")
+
+
+def test_open_sessions_are_ended_and_come_back_at_once(shop: Checkout, seeded: str) -> None:
+    """A session inside a transaction, holding a lock, does not hold a restore up; it can connect again at once."""
+    environment = shop.environment
+    with postgres.connect(environment, environment.app, autocommit=False) as session:
+        session.execute("LOCK TABLE messages IN SHARE MODE")
+        shop.run("restore", seeded)
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert shop.query("SELECT 1", role="app") == [(1,)]
+
+
+def test_a_backup_is_of_one_moment(shop: Checkout) -> None:
+    """While a writer moves credit from row to row, and a sequence goes on, the backup is proven and nothing is lost."""
+    shop.query("CREATE TABLE purse (id bigserial PRIMARY KEY, credit bigint NOT NULL)", role="owner")
+    shop.query("INSERT INTO purse (credit) SELECT 10 FROM generate_series(1, 2000)", role="owner")
+    over = threading.Event()
+
+    def move() -> None:
+        environment = shop.environment
+        with postgres.connect(environment, environment.owner) as session:
+            while not over.is_set():
+                with session.transaction():
+                    session.execute("UPDATE purse SET credit = credit - 1 WHERE id = 1")
+                    session.execute("UPDATE purse SET credit = credit + 1 WHERE id = 2000")
+                session.execute("INSERT INTO purse (credit) VALUES (0)")
+
+    writer = threading.Thread(target=move)
+    writer.start()
+    try:
+        made = shop.json("backup", "--label", "moving")
+    finally:
+        over.set()
+        writer.join()
+    assert made["proven"]
+    shop.run("restore", "moving", "--into", "moving")
+    assert shop.query("SELECT sum(credit) FROM purse") == [(20000,)]
+    assert shop.query("SELECT sum(credit) FROM purse", database="moving") == [(20000,)]
+    assert shop.query("SELECT nextval('purse_id_seq') > max(id) FROM purse", database="moving") == [(True,)]
+    assert "There is a database moving already" in shop.run("restore", "moving", "--into", "moving", code=3).stderr
+    shop.query("DROP DATABASE moving")
+    shop.query("DROP TABLE purse", role="owner")
+
+
+def test_a_table_comes_with_what_it_refers_to(shop: Checkout) -> None:
+    """--table takes the rows of the tables its foreign keys lead to, and the whole schema; it is proven like any."""
+    made = shop.json("backup", "--table", "conversations", "--label", "part")
+    assert set(made["tables_only"]) == {
+        f"public.{name}" for name in ("conversations", "businesses", "users", "organizations")
+    }
+    assert made["proven"]
+    assert "Did you mean messages?" in shop.run("backup", "--table", "mesages", code=1).stderr
+
+
+def test_a_schema_only_backup_has_no_rows(shop: Checkout) -> None:
+    """--schema-only is proven too, and restores to empty tables at the same revision."""
+    made = shop.json("backup", "--schema-only", "--label", "schema")
+    assert (made["rows"], made["schema_only"]) == (1, True)
+    assert made["proven"]
+    shop.run("restore", "schema", "--into", "bare")
+    assert shop.query(COUNT, database="bare") == [(0,)]
+    shop.query("DROP DATABASE bare")
+
+
+def test_single_tables_come_back(shop: Checkout, seeded: str) -> None:
+    """--table puts back the rows of one table and leaves every other as it is now; it can be undone."""
+    shop.run("restore", seeded)
+    shop.query("UPDATE users SET name = 'Changed later'; DELETE FROM messages")
+    shop.run("restore", seeded, "--table", "messages")
+    assert shop.query(COUNT) == [(1194,)]
+    assert shop.query("SELECT DISTINCT name FROM users") == [("Changed later",)]
+    shop.run("restore.undo")
+    assert shop.query(COUNT) == [(0,)]
+
+
+def test_a_table_that_does_not_fit_the_others_is_refused(shop: Checkout, seeded: str) -> None:
+    """Rows that would refer to rows gone meanwhile are counted, and nothing is changed."""
+    shop.run("restore", seeded)
+    shop.query("DELETE FROM conversations")
+    told = shop.run("restore", seeded, "--table", "messages", code=1).stderr
+    assert "1,194 rows of messages would refer to no row of conversations" in told
+    assert shop.query(COUNT) == [(0,)]
+    assert shop.query("SELECT 1", role="app") == [(1,)]
+    shop.run("restore", seeded, "--table", "messages", "--table", "conversations")
+    assert shop.query(COUNT) == [(1194,)]
+
+
+def test_a_backup_that_is_older_is_migrated(shop: Checkout) -> None:
+    """At an older revision it asks, without an answer it changes nothing, and with --yes it is migrated."""
+    shop.run("migrate.down", "--yes")
+    older = shop.json("backup", "--label", "older")
+    shop.run("migrate")
+    told = shop.run("restore", "older", code=3).stderr
+    assert "older than the code here" in told
+    done = shop.json("restore", "older", "--yes")
+    assert len(done["migrated"]) == 1
+    assert shop.query(REVISION) == [(done["migrated"][0],)] != [(older["revisions"][0],)]
+    shop.run("migrate.check")
+
+
+def test_anothers_backup_is_asked_about(shop: Checkout, seeded: str, tmp_path: Path) -> None:
+    """A backup of a project with another name, given by its folder, needs a yes."""
+    entry = catalogue.at(folder(shop, seeded))
+    assert entry.manifest is not None
+    other = tmp_path / 'from a friend\'s "disk"'
+    shutil.copytree(entry.path, other)
+    manifests.write(replace(entry.manifest, project="warehouse", checkout="another"), other)
+    assert "is a backup of the project warehouse" in shop.run("restore", str(other), code=3).stderr
+    shop.run("restore", str(other), "--yes")
+    assert shop.query(COUNT) == [(1194,)]
+
+
+def test_nothing_is_restored_in_production(shop: Checkout, seeded: str) -> None:
+    """APP_ENV=production refuses restore, and allows a backup."""
+    assert "production" in shop.run("restore", seeded, code=3, APP_ENV="production").stderr
+    shop.run("backup", "--no-verify", APP_ENV="production")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("seedet", "Did you mean seeded?"),
+        ("2", "fits"),
+        ("no-such-thing", "There is no backup called 'no-such-thing'"),
+        ("./nowhere.dump", "There is no backup called './nowhere.dump'"),
+    ],
+)
+def test_a_wrong_name_is_a_sentence(shop: Checkout, seeded: str, wanted: str, told: str) -> None:
+    """An unknown name says what is near, an ambiguous beginning what fits."""
+    assert seeded
+    assert told in shop.run("restore", wanted, code=1).stderr
+
+
+def test_two_backups_at_once_both_end_well(shop: Checkout) -> None:
+    """The second waits for the first one's dump; both are listed, with names and numbers of their own."""
+    before = len(shop.json("backup.list")["backups"])
+    both = [shop.start("backup", "--no-verify") for _ in range(2)]
+    assert [process.communicate(timeout=120) and process.returncode for process in both] == [0, 0]
+    listed = shop.json("backup.list")["backups"]
+    assert len(listed) == before + 2
+    assert all(item["proven"] is None for item in listed[:2])
+
+
+def test_unproven_ones_can_be_proven_later(shop: Checkout, seeded: str) -> None:
+    """backup.verify proves the latest, and says how long a restore will take."""
+    assert seeded
+    assert "proven; a restore takes about" in shop.run("backup.verify").stdout
+    assert shop.json("backup.list")["backups"][0]["proven"]
+
+
+def test_the_dump_is_pg_restores_own_format(shop: Checkout, seeded: str, tmp_path: Path) -> None:
+    """Decompressed, the dump folder is a directory that pg_restore lists."""
+    entry = catalogue.at(folder(shop, seeded))
+    assert entry.manifest is not None
+    load._unpack(entry, entry.manifest, tmp_path, OPEN)
+    process = shop.environment.engine.run("pg_restore", ["--list", "dump"], folder=tmp_path, stdout=subprocess.PIPE)
+    listing = process.communicate()[0].decode()
+    assert "TABLE DATA public messages" in listing
+
+
+def test_a_database_with_a_bit_of_everything_comes_back(shop: Checkout) -> None:
+    """Types of every kind, odd names, large objects, partitions, views, rules: all are compared, and come back."""
+    shop.query(EVERYTHING, role="owner")
+    made = shop.json("backup", "--label", "everything")
+    assert made["proven"]
+    shop.query('DROP SCHEMA "Odd one" CASCADE; SELECT lo_unlink(oid) FROM pg_largeobject_metadata', role="owner")
+    shop.run("restore", "everything")
+    assert shop.query('SELECT count(*) FROM "Odd one"."Sel""ect"') == [(3,)]
+    assert shop.query("SELECT convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata") == [("large",)]
+    assert shop.query('SELECT sum FROM "Odd one".totals') == [(6,)]
+    shop.query('DROP SCHEMA "Odd one" CASCADE; SELECT lo_unlink(oid) FROM pg_largeobject_metadata', role="owner")
+
+
+EVERYTHING = """
+CREATE SCHEMA "Odd one";
+SET LOCAL search_path = "Odd one", public;
+CREATE TYPE mood AS ENUM ('glad', 'sad');
+CREATE TYPE pair AS (a int, b mood);
+CREATE DOMAIN share AS numeric CHECK (VALUE BETWEEN 0 AND 1);
+CREATE TABLE "Sel""ect" (
+    id int GENERATED ALWAYS AS IDENTITY, m mood, ms mood[], p pair, s share, t tstzrange, j json, f float8,
+    b bytea, r regclass, v vector(3), twice int GENERATED ALWAYS AS (2) STORED, i interval,
+    "Weird Column" text, n numeric);
+INSERT INTO "Sel""ect" (m, ms, p, s, t, j, f, b, r, v, i, "Weird Column", n)
+SELECT 'sad', '{glad,sad}', ROW(n, 'glad')::pair, 0.5, tstzrange(now(), NULL), '{"a": 1}', 'NaN', '\\x00ff', 'users',
+       '[1,2,3]', '1 day 2 hours', E'tab\\tline\\nback\\\\slash', n / 3.0 FROM generate_series(1, 3) n;
+CREATE TABLE parts (at date NOT NULL, n int) PARTITION BY RANGE (at);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+INSERT INTO parts VALUES ('2026-05-05', 1), ('2026-06-06', 2);
+CREATE MATERIALIZED VIEW totals AS SELECT sum(id) FROM "Sel""ect";
+CREATE VIEW glad AS SELECT * FROM parts WHERE n > 1;
+CREATE RULE nothing AS ON INSERT TO glad DO INSTEAD NOTHING;
+CREATE STATISTICS both_columns ON at, n FROM parts;
+CREATE UNLOGGED TABLE fleeting (a int);
+INSERT INTO fleeting VALUES (1);
+CREATE TABLE empty_one ();
+CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+CREATE INDEX by_twice ON parts_1 (twice(n));
+GRANT SELECT ON parts TO app;
+COMMENT ON TABLE parts IS 'in parts';
+SELECT lo_from_bytea(0, 'large');
+"""
+
+
+def test_a_damaged_backup_is_found_before_a_server_is_touched(shop: Checkout, seeded: str) -> None:
+    """A file that is missing, short, empty, or that grew is named; the database stays as it is."""
+    path = next(folder(shop, seeded).glob("dump/*.dat.zst"))
+    before = path.read_bytes()
+    for content, reason in ((before[:-1], "bytes instead of"), (b"", "0 bytes"), (before + b"x", "bytes instead of")):
+        path.write_bytes(content)
+        told = shop.run("restore", seeded, code=1).stderr
+        assert path.name in told
+        assert reason in told
+    path.unlink()
+    assert "it is missing" in shop.run("restore", seeded, code=1).stderr
+    path.write_bytes(before)
+    path.chmod(0o600)
+    shop.run("restore", seeded)
+
+
+def test_every_flipped_bit_is_found(shop: Checkout, seeded: str) -> None:
+    """200 bits flipped at random places of all files: each is found before anything is loaded."""
+    chance = random.Random(16)  # noqa: S311 - places to flip a bit at
+    home = folder(shop, seeded)
+    files = [
+        path for path in home.rglob("*") if path.is_file() and path.name != catalogue.PROOF and path.stat().st_size
+    ]
+    for _ in range(200):
+        path = chance.choices(files, [path.stat().st_size for path in files])[0]
+        before = path.read_bytes()
+        place = chance.randrange(len(before))
+        path.write_bytes(before[:place] + bytes([before[place] ^ 1 << chance.randrange(8)]) + before[place + 1 :])
+        with pytest.raises(DrydockError, match=r"damaged|cannot be used|newer drydock"):
+            load.check_files(catalogue.at(home), OPEN)
+        path.write_bytes(before)
+    load.check_files(catalogue.at(home), OPEN)
