@@ -184,6 +184,7 @@ class Draft:
             )
             manifests.write(complete, self.path)
             sync_folder(self.path)
+            reached(Point.BACKUP_DESCRIBED)
             self.path.rename(self.catalogue.folder / name)
             sync_folder(self.catalogue.folder)
         return Entry(self.catalogue.folder / name, complete)
