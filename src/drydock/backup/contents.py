@@ -156,8 +156,8 @@ def _table(connection: Connection, oid: object, schema: str, name: str) -> Table
         else sql.SQL("textsend({}::text)").format(sql.Identifier(column))
         for column, send in _columns(connection, oid)
     ]
-    # A record's hash is linear in those of its columns (record_hash_extended: 31 times what came before, plus the next), so the
-    # sum of them would not see two rows exchange a value. Hashed once more it does.
+    # A record's hash is linear in those of its columns (hash_record_extended: 31 times what came before plus the next),
+    # so that the sum of them would not see two rows exchange a value. Hashed once more it does.
     query = sql.SQL(
         "SELECT count(*), coalesce(sum(hashint8extended(hash_record_extended(row({}), 0), 0)), 0)::text FROM ONLY {}"
     ).format(sql.SQL(", ").join(parts), sql.Identifier(schema, name))

@@ -68,6 +68,7 @@ class Manifest:
         recipients: age recipients the files are encrypted to; empty where they are not.
         redis_keys: keys saved beside it; None where Redis was not.
         seconds: how long each step took.
+        identity: the hash that `manifest.json` carries; empty before it is written.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Manifest:
     redis_keys: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     format: int = FORMAT
+    identity: str = ""
 
     @property
     def size(self) -> int:
@@ -111,7 +113,7 @@ class Manifest:
 
 def write(manifest: Manifest, folder: Path) -> None:
     """Write `manifest.json`, with a hash of itself: a flipped bit in it is found like one in the dump."""
-    document = asdict(manifest)
+    document = _document(manifest)
     write_atomic(folder / FILE, json.dumps({**document, "sha256": _digest(document)}, indent=1) + "\n")
 
 
@@ -144,14 +146,20 @@ def parse(data: bytes, where: str) -> Manifest:
             f" {document['format']}; this one reads up to {FORMAT}).",
             hint="Upgrade drydock: pip install --upgrade drydock",
         )
-    if document.pop("sha256", None) != _digest(document):
+    identity = document.pop("sha256", None)
+    if identity != _digest(document):
         raise DrydockError(f"{where} is damaged: it does not match its own hash.", hint="invoke backup.list")
     return _parse(document, where)
 
 
 def digest(manifest: Manifest) -> str:
     """The hash that `manifest.json` carries: the identity of a backup's content."""
-    return _digest(asdict(manifest))
+    # As it was written, where it was: fields that a later drydock knows are not in it.
+    return manifest.identity or _digest(_document(manifest))
+
+
+def _document(manifest: Manifest) -> dict[str, Any]:
+    return {name: value for name, value in asdict(manifest).items() if name != "identity"}
 
 
 def _digest(document: dict[str, Any]) -> str:
