@@ -149,7 +149,7 @@ def parse(data: bytes, where: str) -> Manifest:
     identity = document.pop("sha256", None)
     if identity != _digest(document):
         raise DrydockError(f"{where} is damaged: it does not match its own hash.", hint="invoke backup.list")
-    return _parse(document, where)
+    return _parse({**document, "identity": identity}, where)
 
 
 def digest(manifest: Manifest) -> str:
