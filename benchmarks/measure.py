@@ -34,9 +34,10 @@ class Row:
     Attributes:
         what: the command or step that is ours.
         against: the floor or peer.
-        ours: seconds, one of each round.
-        theirs: seconds, of the same rounds.
+        ours: one of each round, in the row's unit.
+        theirs: of the same rounds.
         limit: None where the row is for information only.
+        unit: `seconds` or `bytes`.
     """
 
     what: str
@@ -44,6 +45,7 @@ class Row:
     ours: Sequence[float]
     theirs: Sequence[float]
     limit: Limit | None = None
+    unit: str = "seconds"
 
     @property
     def ratios(self) -> list[float]:

@@ -26,9 +26,9 @@ INTRODUCTION = """# Benchmarks: the last table
 
 `python benchmarks/run.py` prints and writes this. The sides of a row are measured in the same run and take turns
 (A B A B …); the ratio is the median of the rounds' ratios, and the limit is held against it. A limit with ≤ bounds our
-time over theirs, one with ≥ our speed over theirs; a row without a limit is for information. `quickest` is the ratio of
-each side's quickest round, and `load` the machine's load average of five minutes at the end of a measurement: other
-work on the same cores disturbs the one least and shows in the other.
+time or bytes over theirs, one with ≥ our speed over theirs; a row without a limit is for information. `quickest` is the
+ratio of each side's quickest round, and `load` the machine's load average of five minutes at the end of a measurement:
+other work on the same cores disturbs the one least and shows in the other.
 """
 HEAD = """
 | subject | ours | against | median | theirs | ratio (lowest, highest) | quickest | limit | met | rounds | load | UTC |
@@ -61,8 +61,8 @@ def _line(subject: str, row: Row) -> str:
         subject,
         row.what,
         row.against,
-        _seconds(median(row.ours)),
-        _seconds(median(row.theirs)),
+        _value(median(row.ours), row.unit),
+        _value(median(row.theirs), row.unit),
         span,
         f"{row.undisturbed:.2f}",
         str(row.limit or ""),
@@ -74,7 +74,9 @@ def _line(subject: str, row: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _seconds(value: float) -> str:
+def _value(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{value / 1e6:.1f} MB"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
