@@ -24,7 +24,7 @@ QUERIES = {
     "a conversation's messages": "SELECT * FROM messages WHERE conversation_id = :conversation ORDER BY created_at",
     "a tenant's newest 100 messages": "SELECT * FROM messages ORDER BY created_at DESC LIMIT 100",
     "a user's businesses": "SELECT * FROM businesses WHERE user_id = :user",
-    "a user by address": "SELECT * FROM users WHERE lower(email) = lower('Ada@acme.example')",
+    "a user by address": "SELECT * FROM users WHERE email_key = lower('Ada@acme.example')",
 }
 NO_INDEX = "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexonlyscan = off"
 

@@ -76,7 +76,7 @@ EXCESS = """
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       AND has_table_privilege('app', c.oid, privilege)
 """
-UNIQUE_ACROSS_TENANTS = {"uq_users_email_lower", "uq_users_external_id", "uq_organizations_slug"}
+UNIQUE_ACROSS_TENANTS = {"uq_users_email_key", "uq_users_external_id", "uq_organizations_slug"}
 """Uniqueness that tenants share on purpose, and can therefore probe; each is explained where its model stands."""
 
 Rows = list[tuple[Any, ...]]

@@ -139,7 +139,7 @@ def test_text_without_secrets_stays(text: str) -> None:
         "max_tokens=512 tokens: 7 password_changed_at=2026-11-21T00:00:00Z passed=3",
         "connecting to host=db user=app dbname=app sslmode=verify-full",
         "SELECT password_hash, token_id FROM users WHERE id = $1",
-        'duplicate key value violates unique constraint "uq_users_email_lower"',
+        'duplicate key value violates unique constraint "uq_users_email_key"',
     ],
 )
 def test_ordinary_messages_stay(text: str) -> None:

@@ -64,8 +64,9 @@ def test_ids_are_unique_and_counted(table: SeedTable, size: str) -> None:
 
 @each_table
 def test_the_columns_are_those_of_the_model(table: SeedTable) -> None:
-    """A row has a value for every column of the table, so none of them depends on a server default."""
-    assert {column.name for column in Base.metadata.tables[table.name].columns} == set(table.columns)
+    """A row has a value for every column that takes one, so none of them depends on a server default."""
+    columns = Base.metadata.tables[table.name].columns
+    assert {column.name for column in columns if column.computed is None} == set(table.columns)
     assert len(next(table.rows("small"))) == len(table.columns)
 
 
@@ -114,7 +115,7 @@ def test_a_conversation_fits_its_block_of_ids() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_addresses_are_unique_without_regard_to_case(size: str) -> None:
-    """The unique index on lower(email) holds for every size."""
+    """The unique index on email_key holds for every size."""
     addresses = [row[2].lower() for row in users.rows(size)]
     assert len(addresses) == len(set(addresses))
 

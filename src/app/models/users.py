@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, TenantMixin
@@ -13,8 +13,9 @@ class User(TenantMixin, Base):
 
     `email` and `external_id` are unique over all organizations: one address, one account. Whoever may add a user can
     therefore find out that an address is taken, though not by whom. `email` is compared without regard to case and
-    keeps the case it was written in. `external_id` is the provider's name for the person (`user_2ab…` with Clerk).
-    `password_hash` is a PHC string (`$scrypt$ln=…`), never a password.
+    keeps the case it was written in; the server writes `email_key`, by which a user is found. `external_id` is the
+    provider's name for the person (`user_2ab…` with Clerk). `password_hash` is a PHC string (`$scrypt$ln=…`), never
+    a password.
     """
 
     __tablename__ = "users"
@@ -22,11 +23,12 @@ class User(TenantMixin, Base):
         CheckConstraint(r"email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$' AND length(email) <= 254", name="email_format"),
         CheckConstraint("role IN ('admin', 'user')", name="role"),
         CheckConstraint("num_nonnulls(external_id, password_hash) > 0", name="can_log_in"),
-        Index("uq_users_email_lower", func.lower("email"), unique=True),
+        Index("uq_users_email_key", "email_key", unique=True),
         UniqueConstraint("external_id"),
     )
 
     email: Mapped[str]
+    email_key: Mapped[str] = mapped_column(Computed("lower(email)", persisted=True))
     external_id: Mapped[str | None]
     password_hash: Mapped[str | None] = mapped_column(info={"secret": True})
     name: Mapped[str]

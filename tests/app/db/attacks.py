@@ -1,8 +1,9 @@
 """Attacks on a tenant's rows: what somebody may try who can run any SQL as the application's role for another tenant.
 
-Every one is tried on every table. `{t}` is the table, `{tenant}` its tenant column, `{a}` the attacker's tenant and
-`{b}` the victim's, `{row}` a victim's row and `{ctid}` its place, `{new}` and `{same}` that row as JSON with a new id
-and with its own, `{mine}` the latter for the attacker's tenant. An attacker is assumed to know all of them.
+Every one is tried on every table. `{t}` is the table, `{tenant}` its tenant column and `{columns}` all that a row can
+bring, `{a}` the attacker's tenant and `{b}` the victim's, `{row}` a victim's row and `{ctid}` its place, `{new}` and
+`{same}` that row as JSON with a new id and with its own, `{mine}` the latter for the attacker's tenant. An attacker is
+assumed to know all of them.
 """
 
 from __future__ import annotations
@@ -81,17 +82,17 @@ READS = (
     attack("forged door of the session", "SET app.system_access = 'forged'", VICTIMS),
 )
 WRITES = (
-    attack("insert", f"INSERT INTO {{t}} SELECT x.* FROM {RECORD} AS x"),
-    attack("insert and return", f"INSERT INTO {{t}} SELECT x.* FROM {RECORD} AS x RETURNING 1"),
-    attack("insert by copy", "COPY {t} FROM STDIN"),
+    attack("insert", f"INSERT INTO {{t}} ({{columns}}) SELECT {{columns}} FROM {RECORD} AS x"),
+    attack("insert and return", f"INSERT INTO {{t}} ({{columns}}) SELECT {{columns}} FROM {RECORD} AS x RETURNING 1"),
+    attack("insert by copy", "COPY {t} ({columns}) FROM STDIN"),
     attack(
         "upsert",
-        "INSERT INTO {t} SELECT x.* FROM jsonb_populate_record(NULL::{t}, '{same}') AS x"
+        "INSERT INTO {t} ({columns}) SELECT {columns} FROM jsonb_populate_record(NULL::{t}, '{same}') AS x"
         f" ON CONFLICT (id) DO UPDATE SET {TOUCH}",
     ),
     attack(
         "upsert from one's own",
-        "INSERT INTO {t} SELECT x.* FROM jsonb_populate_record(NULL::{t}, '{mine}') AS x"
+        "INSERT INTO {t} ({columns}) SELECT {columns} FROM jsonb_populate_record(NULL::{t}, '{mine}') AS x"
         f" ON CONFLICT (id) DO UPDATE SET {TOUCH}",
     ),
     attack("update the row", f"UPDATE {{t}} SET {TOUCH} WHERE id = '{{row}}'"),

@@ -36,6 +36,11 @@ ATTACKER, VICTIM = identity("organizations", 0), identity("organizations", 1)
 FRESH = {"slug": "fresh", "email": "fresh@globex.example", "external_id": "fresh", "name": "Fresh", "position": 999}
 # An attack that fails for one of these was never made.
 BROKEN = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.SyntaxError)
+# A column that the server generates refuses every value, the attacker's as well as anybody's.
+WRITABLE = """
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = '{}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+"""
 each_table = pytest.mark.parametrize("table", TABLES)
 
 
@@ -88,10 +93,10 @@ def reconnoitre(connection: Connection, table: str) -> Target:
     values = {name: json.dumps(value).replace("'", "''") for name, value in shown.items()}
     values |= {"t": table, "tenant": tenant, "a": str(ATTACKER), "b": str(VICTIM), "row": row["id"]}
     values["ctid"] = one(connection, f"SELECT ctid::text {victim}")
+    values["columns"] = one(connection, WRITABLE.format(table))
     target = Target(table, values)
-    with connection.cursor().copy(
-        f"COPY (SELECT x.* FROM jsonb_populate_record(NULL::{table}, '{values['new']}') AS x) TO STDOUT".encode()
-    ) as copy:
+    record = f"SELECT {values['columns']} FROM jsonb_populate_record(NULL::{table}, '{values['new']}')"
+    with connection.cursor().copy(f"COPY ({record}) TO STDOUT".encode()) as copy:
         target.line = b"".join(bytes(part) for part in copy)
     return target
 

@@ -85,6 +85,17 @@ def test_a_row_by_id_until_it_is_deleted(session: Session) -> None:
     assert repository.update(form.id, title="gone") is None
 
 
+def test_a_user_is_found_by_the_address_however_it_is_written(session: Session) -> None:
+    """The server keeps `email_key` in step with `email`, on insert, in bulk and on update."""
+    repository = Repository(session, User)
+    ada = repository.insert(User(email="Ada@Acme.example", external_id="ada", name="Ada"))
+    repository.insert_many([{"email": "Eve@Acme.example", "external_id": "eve", "name": "Eve"}])
+    assert (ada.email, ada.email_key) == ("Ada@Acme.example", "ada@acme.example")
+    assert [user.name for user in repository.find_all(User.email_key == func.lower("EVE@acme.example"))] == ["Eve"]
+    repository.update(ada.id, email="A.Lovelace@Acme.example")
+    assert ada.email_key == "a.lovelace@acme.example"
+
+
 def test_all_rows_come_newest_first(session: Session) -> None:
     """The limit counts from the newest, the offset skips, a condition filters."""
     repository = Repository(session, Form)
