@@ -86,8 +86,10 @@ def configuration(settings: Settings, url: str = "", output: io.StringIO | None 
             "This project has no alembic.ini.", hint="Name it in pyproject.toml: [tool.drydock] alembic."
         )
     config = Config(path, stdout=output or io.StringIO())
+    # Alembic puts the folder in unescaped, and a percent sign in a path ends in an InterpolationSyntaxError.
+    config.file_config.set("DEFAULT", "here", _escaped(path.parent.absolute().as_posix()))
     if url:
-        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        config.set_main_option("sqlalchemy.url", _escaped(url))
         # The custom among Alembic projects: an env.py that sets logging up asks this first.
         config.attributes.update(configure_logger=False, migration_lock_held=True, url=url)
     return config
@@ -116,11 +118,16 @@ def script_directory(settings: Settings) -> ScriptDirectory:
     return directory
 
 
+def _escaped(text: str) -> str:
+    """Text as a value in an .ini file, where a percent sign begins a reference."""
+    return text.replace("%", "%%")
+
+
 def _folders(settings: Settings) -> list[Path]:
     """The script folder and any version_locations of alembic.ini."""
     path = settings.root / settings.project.alembic
     # Alembic's own interpolation: %(here)s is the folder of the file.
-    parser = configparser.ConfigParser({"here": str(path.parent)})
+    parser = configparser.ConfigParser({"here": _escaped(str(path.parent))})
     parser.read(path, encoding="utf-8")
     if not parser.has_option("alembic", "script_location"):
         raise MigrationError(f"{path} names no script_location.", hint="See [tool.drydock] alembic in the README.")

@@ -254,15 +254,24 @@ def _conflicts(settings: Settings) -> list[str]:
     return problems
 
 
+def package_name(root: Path) -> str:
+    """The name in [project] of the checkout's pyproject.toml; empty where it has none."""
+    return str(_pyproject(root).get("project", {}).get("name", ""))
+
+
 def _project(root: Path) -> Project:
+    table = _pyproject(root).get("tool", {}).get("drydock")
+    return _default_project(root) if table is None else Project(**_checked(table, root / "pyproject.toml"))
+
+
+def _pyproject(root: Path) -> dict[str, Any]:
     path = root / "pyproject.toml"
     if not path.exists():
-        return _default_project(root)
+        return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("drydock")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"Cannot read {path}: {error}.") from error
-    return _default_project(root) if table is None else Project(**_checked(table, path))
 
 
 def _default_project(root: Path) -> Project:

@@ -153,8 +153,8 @@ def test_a_folder_that_cannot_be_written_to_is_a_sentence(shop: Checkout, small_
 
 
 def test_backups_work_where_paths_are_odd(any_engine: str, make_checkout: Callable[..., Checkout]) -> None:
-    """Spaces, quotes and a comma in the checkout's path."""
-    shop = make_checkout('it\'s, "a" test', ENGINE=any_engine)
+    """Spaces, quotes, a comma and a percent sign in the checkout's path."""
+    shop = make_checkout('it\'s, 100% "a" test', ENGINE=any_engine)
     shop.run("up")
     shop.run("backup")
     shop.query("DELETE FROM messages")

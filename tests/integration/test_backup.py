@@ -8,6 +8,7 @@ import stat
 import subprocess
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,10 +22,10 @@ from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.checkout import Checkout
 
+EARLIER = Path(__file__).parents[1] / "data" / "backups"
 COUNT = "SELECT count(*) FROM messages"
 REVISION = "SELECT version_num FROM alembic_version"
 
@@ -198,6 +199,15 @@ def test_anothers_backup_is_asked_about(shop: Checkout, seeded: str, tmp_path: P
     assert "is a backup of the project warehouse" in shop.run("restore", str(other), code=3).stderr
     shop.run("restore", str(other), "--yes")
     assert shop.query(COUNT) == [(1194,)]
+
+
+@pytest.mark.parametrize("form", sorted(EARLIER.iterdir()), ids=lambda path: path.name)
+def test_backups_of_every_earlier_form_restore(shop: Checkout, form: Path) -> None:
+    """A backup that an earlier drydock made is read, compared and migrated today."""
+    shop.run("restore", str(form), "--into", "earlier", "--yes")
+    assert shop.query("SELECT count(*) FROM organizations", database="earlier") == [(3,)]
+    assert shop.query(REVISION, database="earlier") == shop.query(REVISION)
+    shop.query("DROP DATABASE earlier")
 
 
 def test_nothing_is_restored_in_production(shop: Checkout, seeded: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from drydock import revisions
+from drydock.settings import package_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +39,12 @@ def describe(environment: Environment, connection: Connection) -> dict[str, Any]
 
 
 def project(environment: Environment) -> str:
-    """The project's name: that of [tool.drydock], or the folder's where it has none."""
-    return environment.settings.project.name or environment.settings.root.name
+    """The project's name: that of [tool.drydock], or the package's, or the folder's where it has neither.
+
+    Colleagues call their folders as they like, and restore each other's backups.
+    """
+    settings = environment.settings
+    return settings.project.name or package_name(settings.root) or settings.root.name
 
 
 def extensions(connection: Connection) -> dict[str, str]:
