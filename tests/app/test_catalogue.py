@@ -61,6 +61,11 @@ UNIQUE_LEADERS = """
 TRIGGER = """
     SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = 'set_updated_at' AND tgenabled = 'O'
 """
+UNRESTORABLE = """
+    SELECT t.tgname, a.attname FROM pg_trigger AS t
+    JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attgenerated <> '' AND NOT a.attisdropped
+    WHERE t.tgrelid = %s::regclass AND t.tgtype & 2 > 0 AND pg_get_triggerdef(t.oid) ~ 'WHEN .*\\mnew\\.\\*'
+"""
 HAS_UPDATED_AT = "SELECT count(*) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'updated_at'"
 VIEWS = """
     SELECT c.relname, c.relkind::text, coalesce(c.reloptions, '{}') @> ARRAY['security_invoker=true']
@@ -113,6 +118,8 @@ def table_problems(connection: psycopg.Connection[Any], table: str) -> Iterator[
     yield from tenant_key_problems(table, ask(FOREIGN_KEYS))
     if ask(HAS_UPDATED_AT)[0][0] and not ask(TRIGGER)[0][0]:
         yield f"{table}: no trigger keeps updated_at: op.keep_updated_at()"
+    for trigger, column in ask(UNRESTORABLE):
+        yield f"{table}: no dump of it can be restored: WHEN of {trigger} compares {column}: set_updated_at_but_for()"
     for (index,) in ask(UNIQUE_LEADERS, table):
         if index not in UNIQUE_ACROSS_TENANTS and index != f"uq_{table}_slug":
             yield f"{table}: {index} is unique across tenants: lead with tenant_id"
@@ -193,6 +200,9 @@ FAULTS = {
     "ALTER TABLE bad ALTER tenant_id DROP DEFAULT": "not as TenantScoped",
     "ALTER TABLE bad ALTER tenant_id DROP NOT NULL": "not as TenantScoped",
     "ALTER TABLE bad ADD updated_at timestamptz": "no trigger",
+    "ALTER TABLE bad ADD updated_at timestamptz, ADD code text; CREATE TRIGGER set_updated_at BEFORE UPDATE ON bad"
+    " FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION set_updated_at();"
+    " ALTER TABLE bad ADD key text GENERATED ALWAYS AS (lower(code)) STORED": "no dump of it can be restored",
     "CREATE VIEW open AS SELECT * FROM users": "security_invoker",
     "CREATE MATERIALIZED VIEW open AS SELECT * FROM users": "materialized",
     "CREATE FUNCTION open() RETURNS bigint SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM users'": "its owner",
