@@ -116,6 +116,7 @@ BAD = [
     ({"DATABASE_URL": URL, "DB_STATEMENT_TIMEOUT": "soon"}, "DB_STATEMENT_TIMEOUT: must be a valid number"),
     ({"DATABASE_URL": URL, "DB_POOL_WARN_AT": "1.5"}, "DB_POOL_WARN_AT: must be less than or equal to 1"),
     ({"DATABASE_URL": URL, "APP_ENV": "staging", "DB_ECHO": "1"}, "DB_ECHO, APP_ENV: statements are logged in devel"),
+    ({"DATABASE_URL": URL, "APP_ENV": "production", "DB_ECHO": "1"}, "DB_ECHO, APP_ENV: statements are logged in"),
     ({"DATABASE_URL": URL, "REDIS_URL": "http://:hunter2@cache"}, "REDIS_URL: must begin with redis://"),
     ({"DATABASE_URL": "mysql://app:hunter2@db/shop"}, "DATABASE_URL: must begin like postgresql://"),
     ({"DATABASE_URL": "hunter2"}, "DATABASE_URL: must begin like postgresql://"),

@@ -84,6 +84,47 @@ def test_an_email_is_unique_without_regard_to_case(connection: psycopg.Connectio
         add_user(connection, organization, "ada@foreign.EXAMPLE")
 
 
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("role = 'boss'", "ck_users_role"),
+        ("external_id = NULL, password_hash = NULL", "ck_users_can_log_in"),
+        ("external_id = (SELECT max(external_id) FROM users WHERE tenant_id <> u.tenant_id)", "uq_users_external_id"),
+        ("email = (SELECT max(email) FROM users WHERE tenant_id <> u.tenant_id)", "uq_users_email_key"),
+    ],
+)
+def test_what_a_user_cannot_be_is_refused(seeded: psycopg.Connection[Any], change: str, rule: str) -> None:
+    """The constraint that is broken is named; what is unique is so over all organizations."""
+    with pytest.raises(errors.IntegrityError, match=rule):
+        seeded.execute(f"UPDATE users AS u SET {change} WHERE email = 'ada@acme.example'".encode())
+
+
+def test_what_a_row_does_not_bring_it_is_given(connection: psycopg.Connection[Any]) -> None:
+    """A new user is no admin and has never logged in; a new business is an idea of which nothing is known."""
+    organization = add_organization(connection)
+    user = add_user(connection, organization, "ada@foreign.example")
+    assert value(connection, "SELECT (role, last_login_at)::text FROM users WHERE id = %s", user) == "(user,)"
+    insert = "INSERT INTO businesses (tenant_id, user_id, name) VALUES (%s, %s, 'X') RETURNING (stage, context)::text"
+    assert value(connection, insert, organization, user) == "(idea,{})"
+
+
+LOOKED_FOR = [
+    ("businesses", "user_id"),
+    ("conversations", "business_id"),
+    ("messages", "conversation_id"),
+    ("messages", "created_at"),
+    ("users", "email_key"),
+    ("users", "external_id"),
+]
+
+
+@pytest.mark.parametrize(("table", "column"), LOOKED_FOR)
+def test_what_is_looked_for_leads_an_index(connection: psycopg.Connection[Any], table: str, column: str) -> None:
+    """Parents' and users' columns, and the time of a message, across tenants too."""
+    leading = "SELECT count(*) FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]"
+    assert value(connection, f"{leading} WHERE attrelid = %s::regclass AND attname = %s", table, column)
+
+
 def test_an_unknown_role_is_refused(seeded: psycopg.Connection[Any]) -> None:
     """A message is the user's, the assistant's or the system's."""
     with pytest.raises(errors.CheckViolation, match="ck_messages_role"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -178,6 +180,11 @@ def test_one_probe_of_many_threads() -> None:
         done.set()
         assert sorted(answers) == ["probe", *["refused"] * 7]
     assert breaker.snapshot().state is State.CLOSED
+
+
+def test_the_clock_is_one_that_nobody_sets() -> None:
+    """Setting the time of day neither shortens nor prolongs the cool-down."""
+    assert inspect.signature(CircuitBreaker).parameters["clock"].default is time.monotonic
 
 
 def test_a_lost_probe_does_not_hold_up_the_next() -> None:

@@ -244,6 +244,7 @@ TABLE = [
     ("57014", False),
     ("53100", False),
     ("40001", False),
+    ("40P01", False),
     ("23505", False),
     ("28P01", False),
 ]
