@@ -79,6 +79,7 @@ RESTORES = (
     Restore(2, "448MB", 2),
     Restore(2, "256MB", 2),
     Restore(2, "64MB", 2),
+    Restore(2, "384MB", 1),
     Restore(2, "384MB", 0),
     Restore(4, "256MB", 2),
 )

@@ -1,8 +1,9 @@
 """Run the benchmarks, print their table and keep it: `python benchmarks/run.py [--only NAME] [--rounds N]`.
 
 Needs a Docker engine and the wheels of the embedded extra; per_test also needs pytest-postgresql, which belongs to no
-extra: pip install "pytest-postgresql>=10,<11". Those of backups need the test extra and the program zstd; they are
-measured with each amount of data, or with that of `--data`. All of it takes about an hour, which is mostly them.
+extra: pip install "pytest-postgresql>=10,<11". Those of backups need the test extra, the program zstd, and pip for
+snapshots; all but the last are measured with each amount of data, or with that of `--data`. All of it takes about an
+hour and a half, most of it for restores with 1 GB.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 FOUNDATION = ("cold_up", "warm", "listing", "resets", "seeding")
 DATA_LAYER = ("checkout", "per_test", "bulk", "vectors", "tenancy", "baselines")
-BACKUPS = ("backups", "restores", "pushes")
+# Measured with each amount of data.
+SIZED = ("backups", "restores", "pushes")
+BACKUPS = (*SIZED, "snapshots")
 SUBJECTS = (*FOUNDATION, *DATA_LAYER, *BACKUPS)
 AMOUNTS = ("100MB", "1GB")
 
@@ -31,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure this; may be given again")
     parser.add_argument("--rounds", type=int, help="rounds of everything, where the subjects' own numbers will not do")
-    parser.add_argument("--data", choices=AMOUNTS, action="append", help="of backups, with this much data only")
+    parser.add_argument("--data", choices=AMOUNTS, action="append", help="the sized subjects with this much data only")
     options = parser.parse_args()
     # Whoever wants none written does not want to measure how long Python takes to compile.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -53,7 +56,7 @@ def main() -> int:
 def _measurements(subjects: Sequence[str], amounts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each subject, and how much data it is measured with: empty where that is its own affair."""
     for name in subjects:
-        for amount in amounts if name in BACKUPS else ("",):
+        for amount in amounts if name in SIZED else ("",):
             yield name, amount
 
 
