@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -228,8 +228,11 @@ def test_a_small_tenant_finds_its_rows_behind_a_large_one_s(
         session.connection().exec_driver_sql(f"SET LOCAL {setting} = off")
     found = Repository(session, Message).nearest(axis(0), limit=10)
     assert [neighbour.row.content for neighbour in found] == ["ours"] * 10
+    plan = session.scalars(text(f"EXPLAIN {_NEAREST}"), {"centre": str(axis(0))}).all()
+    assert any("using ix_messages_embedding" in line for line in plan), plan
 
 
+_NEAREST = "SELECT * FROM messages WHERE embedding IS NOT NULL ORDER BY embedding <=> CAST(:centre AS vector) LIMIT 10"
 _CROWD = """
     WITH u AS (INSERT INTO users (tenant_id, email, external_id, name)
                VALUES (%(tenant)s, 'g@globex.example', 'g', 'G') RETURNING id),
