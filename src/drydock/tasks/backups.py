@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
@@ -125,7 +126,8 @@ def _data(entry: Entry, proof: Proof | None) -> dict[str, object]:
 def _lines(entry: Entry, proof: Proof | None) -> Iterator[str]:
     manifest = entry.manifest
     assert manifest is not None
-    yield f"{entry.path}"
+    here = Path.cwd()
+    yield str(entry.path.relative_to(here) if entry.path.is_relative_to(here) else entry.path)
     what = "the schema" if manifest.schema_only else f"{manifest.rows:,} rows of {len(manifest.tables)} tables"
     yield f"  {what}, {size(manifest.size)}, in {seconds(manifest.seconds['dump'])}"
     if manifest.tables_only:
