@@ -46,7 +46,7 @@ def make_backup(
     manifest = Manifest(name=name, sequence=sequence, made=stamp.isoformat(timespec="seconds"), **facts)
     path = folder / name
     path.mkdir(parents=True)
-    document = {key: value for key, value in asdict(manifest).items() if key != "identity"}
+    document = manifests.document_of(manifest)
     (path / manifests.FILE).write_text(json.dumps({**document, "sha256": manifests.digest(manifest)}))
     if proven:
         proof = Proof(

@@ -26,7 +26,8 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o600, durable: bool = Tr
                 os.fsync(stream.fileno())
         Path(name).replace(path)
     except BaseException:
-        Path(name).unlink()
+        # Ctrl-C may come right after the rename: there is nothing to take away then.
+        Path(name).unlink(missing_ok=True)
         raise
     if durable:
         sync_folder(path.parent)

@@ -213,14 +213,12 @@ def test_a_damaged_manifest_there_is_named(
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", "a//b"])
 def test_a_manifest_cannot_write_outside_of_its_folder(own_s3: Store, there: Catalogue, name: str) -> None:
     """Whoever may write into the repository may not write anywhere else here."""
-    from dataclasses import asdict
-
     harmful = Manifest(
         name="20261121T120000Z", sequence=1, made="", files={name: manifest.PackedFile(size=1, sha256="", unpacked=1)}
     )
     path = own_s3.folder / "manifests/20261121T120000Z.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({**asdict(harmful), "sha256": manifest.digest(harmful)}))
+    path.write_text(json.dumps({**manifest.document_of(harmful), "sha256": manifest.digest(harmful)}))
     with pytest.raises(DrydockError, match="cannot be the name of a file"):
         pull("latest", own_s3.remote(), there)
     assert not there.folder.exists()

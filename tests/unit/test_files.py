@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from drydock import files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_mode_is_what_was_asked_for_under_any_umask(tmp_path: Path) -> None:
@@ -35,3 +32,17 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         files.write_atomic(path, "new")
     assert (path.read_text(), sorted(p.name for p in tmp_path.iterdir())) == ("old", ["state"])
+
+
+def test_an_interruption_right_after_the_rename_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once the new file has its name is Ctrl-C, not a complaint about the temporary file that is gone."""
+    replace = Path.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomic(tmp_path / "state", "new")
+    assert ((tmp_path / "state").read_text(), len(list(tmp_path.iterdir()))) == ("new", 1)

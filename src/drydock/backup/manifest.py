@@ -113,7 +113,7 @@ class Manifest:
 
 def write(manifest: Manifest, folder: Path) -> None:
     """Write `manifest.json`, with a hash of itself: a flipped bit in it is found like one in the dump."""
-    document = _document(manifest)
+    document = document_of(manifest)
     write_atomic(folder / FILE, json.dumps({**document, "sha256": _digest(document)}, indent=1) + "\n")
 
 
@@ -155,10 +155,11 @@ def parse(data: bytes, where: str) -> Manifest:
 def digest(manifest: Manifest) -> str:
     """The hash that `manifest.json` carries: the identity of a backup's content."""
     # As it was written, where it was: fields that a later drydock knows are not in it.
-    return manifest.identity or _digest(_document(manifest))
+    return manifest.identity or _digest(document_of(manifest))
 
 
-def _document(manifest: Manifest) -> dict[str, Any]:
+def document_of(manifest: Manifest) -> dict[str, Any]:
+    """What stands in `manifest.json`, but for its hash."""
     return {name: value for name, value in asdict(manifest).items() if name != "identity"}
 
 
