@@ -26,15 +26,19 @@ _TOKEN = re.compile(_TOKENS)
 # Only routines may have a body of SQL words, with semicolons of its own (manual, CREATE FUNCTION, sql_body).
 _ROUTINE_TOKEN = re.compile(_TOKENS + rb"|(?P<word>" + _ALONE + rb"(?i:begin\s+atomic|case|end)(?![" + _WORD + rb"]))")
 _ROUTINE = re.compile(rb"create\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE)
-# What a statement mostly consists of, for the regular expression engine to run over in one go.
-_PLAIN = rb"(?:[^'\"\-/\\;$eE()]++|[eE](?!')|-(?!-)|/(?!\*)|\$(?![A-Za-z_$\x80-\xff])|%s)*+"
-_ROWS_OF_VALUES = re.compile(_PLAIN % rb"[()]|'[^']*+'")
-_ROWS_OF_ESCAPED_VALUES = re.compile(_PLAIN % rb"[()]|'(?:[^'\\]++|\\.)*+'", re.DOTALL)
+# What an INSERT mostly consists of, for the regular expression engine to run over in one go. Loops are unrolled and in
+# atomic groups: a possessive group, `(?:…)*+`, matches wrongly in Python before 3.11.5 (python/cpython issue 106052).
+_PLAIN = rb"[^'\"\-/\\;$eE]*+"
+# Each looks at the next byte: where the buffer ends, that one is still to come.
+_IN_PLAIN = rb"[eE](?=[^'])|-(?=[^-])|/(?=[^*])|\$(?=[^A-Za-z_$\x80-\xff])"
+_TO_QUOTE = rb"(?>[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*)'"
+_ROWS_OF_VALUES = re.compile(rb"(?>%b(?:(?:'[^']*+'|%b)%b)*)" % (_PLAIN, _IN_PLAIN, _PLAIN))
+_ROWS_OF_ESCAPED_VALUES = re.compile(rb"(?>%b(?:(?:'%b|%b)%b)*)" % (_PLAIN, _TO_QUOTE, _IN_PLAIN, _PLAIN), re.DOTALL)
 _INSERT = re.compile(rb"insert\s", re.IGNORECASE)
 _COPY = re.compile(rb"copy\s.+\sfrom\s+stdin\b", re.IGNORECASE | re.DOTALL)
 _LINE_END = re.compile(rb"\n|\Z")
 _QUOTE, _NAME = re.compile(rb"'"), re.compile(rb'"')
-_ESCAPED = re.compile(rb"(?:[^'\\]++|\\.)*+'", re.DOTALL)
+_ESCAPED = re.compile(_TO_QUOTE, re.DOTALL)
 _NESTED = re.compile(rb"/\*|\*/")
 _BLANK = re.compile(rb"[\s;]*")
 _LOOK_AHEAD = 128  # no beginning of a token is longer: names have 63 bytes at most
@@ -140,7 +144,8 @@ class SqlReader:
             if kind == "meta":
                 return start, "meta"
             if kind in {"open", "close"}:
-                depth = max(0, depth + (1 if kind == "open" else -1))
+                # An INSERT's do not count: _over_values runs over most of them, and no semicolon stands between them.
+                depth = 0 if fast else max(0, depth + (1 if kind == "open" else -1))
             elif kind == "word" and not depth:
                 nested = max(0, nested + self._nesting(start, nested))
             else:
