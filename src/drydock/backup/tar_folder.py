@@ -6,11 +6,13 @@ forms (pg_backup_directory.c writes it so), and a folder's files may be compress
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tarfile
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from drydock.backup.source import damaged
+from drydock.backup.source import CHUNK, damaged
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ def lay_out(content: Readable, folder: Path) -> None:
         with tarfile.open(fileobj=ending, mode="r|", errorlevel=2) as tar:  # type: ignore[call-overload]
             for member in tar:
                 found = _WANTED.fullmatch(member.name)
-                if found and member.isreg():
-                    member.name, member.mode = found.group(1), 0o600
-                    tar.extract(member, folder, filter="data")
+                file = tar.extractfile(member) if found and member.isreg() else None
+                if found and file:
+                    _write(folder / found.group(1), file)
     except tarfile.TarError as error:
         raise damaged(f"it is cut off or altered as a tar archive ({error})") from error
     if not ending.seen:
@@ -45,6 +47,11 @@ def lay_out(content: Readable, folder: Path) -> None:
             "This is not a dump of Postgres but a tar archive that pg_dump did not write: it has no toc.dat.",
             hint="Unpack it, and give the dump that is in it.",
         )
+
+
+def _write(path: Path, content: IO[bytes]) -> None:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        shutil.copyfileobj(content, file, CHUNK)
 
 
 class _Ending:
