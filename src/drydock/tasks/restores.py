@@ -11,6 +11,7 @@ from invoke.collection import Collection
 
 from drydock.console import seconds
 from drydock.tasks.common import YES_HELP, changing, command
+from drydock.tasks.seeds import undo
 from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
@@ -71,20 +72,6 @@ def restore(
     console.result({**result.__dict__, "carried": carried and asdict(carried)}, _lines(result, environment))
 
 
-@command()
-def undo(console: Console, json: bool = False) -> None:
-    """Bring back the database that the last restore or reset replaced; again, to go forth. Redis is flushed."""
-    from drydock import template as work
-    from drydock.environment import refuse_in_production
-
-    with changing(console, "restore.undo") as environment:
-        refuse_in_production(environment.settings, "restore.undo")
-        previous = work.undo(environment)
-    console.result(
-        {"swapped_with": previous}, [f"Swapped with {previous}. Redis is flushed. The same command goes back again."]
-    )
-
-
 def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
     """A backup of ours, or somebody's dump."""
     from drydock.backup import catalogue, dump, manifest
@@ -123,5 +110,6 @@ def group() -> Collection:
     """`restore`."""
     collection = Collection("restore")
     collection.add_task(restore, name="from", default=True)
+    # One database is kept, whatever replaced it.
     collection.add_task(undo)
     return collection

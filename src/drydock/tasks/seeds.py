@@ -66,7 +66,7 @@ def reset(console: Console, size: str = "", rebuild: bool = False, json: bool = 
 
 @command()
 def undo(console: Console, json: bool = False) -> None:
-    """Bring back the database that the last reset replaced; again, to go forth once more. Redis is flushed."""
+    """Bring back the database that the last reset or restore replaced; again, to go forth. Redis is flushed."""
     from drydock import template as work
     from drydock.environment import refuse_in_production
 
