@@ -80,7 +80,7 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, *, into:
         RefusedError: where a question was not answered with yes. The live database is untouched by each of these.
     """
     manifest = load.check_files(entry, encryption.sealing(environment.settings))
-    reached(Point.RESTORE_UNPACKED)
+    reached(Point.RESTORE_FILES_CHECKED)
     _ask_about_origin(environment, manifest, dealings)
     result = Restored(source=entry.name, database=into or environment.settings.database)
     with _beside(environment, into) as name:
@@ -138,7 +138,7 @@ def _beside(environment: Environment, into: str) -> Iterator[str]:
         template.heal(environment, connection)
         if into and postgres.exists(connection, into):
             raise RefusedError(f"There is a database {into} already.", hint="Choose another name for --into.")
-    reached(Point.RESTORE_CREATED)
+    reached(Point.RESTORE_BEGUN)
     try:
         yield name
     except BaseException:
