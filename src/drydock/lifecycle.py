@@ -12,7 +12,7 @@ from drydock import dotenv, readiness
 from drydock.checks import Check, Status, worst
 from drydock.engine import configuration
 from drydock.environment import Environment, open_or_create
-from drydock.errors import NotReadyError
+from drydock.errors import NotReadyError, PortTakenError
 from drydock.files import others_can_read
 from drydock.settings import Settings, load
 
@@ -111,13 +111,22 @@ def _choose_engine(environment: Environment, console: Console) -> None:
 
 
 def _start(environment: Environment, console: Console) -> None:
+    _assign_ports(environment, console)
+    try:
+        environment.engine.start(console.step)
+    except PortTakenError:
+        # Somebody was quicker, maybe while images were built. Ports that must not move raise the same once more.
+        _assign_ports(environment, console)
+        environment.engine.start(console.step)
+
+
+def _assign_ports(environment: Environment, console: Console) -> None:
     from drydock import ports
 
     states = environment.engine.inspect()
     alive = [service for service, state in states.items() if state.status in {"running", "paused"}]
     held = {getattr(environment.state, f"{service}_port") for service in alive}
     ports.assign(environment, lambda port: port in held, console.step)
-    environment.engine.start(console.step)
 
 
 def _fill(environment: Environment, console: Console) -> tuple[Migrated, Seeded | None]:

@@ -22,6 +22,9 @@ TRIES = 200
 def assign(checkout: Checkout, ours: Callable[[int], bool], report: Callable[[str], None]) -> None:
     """Record the ports this environment will use.
 
+    A recorded port that somebody took moves with PORTS=auto, and before the servers were first up: nobody has been told
+    of it yet. One that is set in .env stays.
+
     Args:
         checkout: whose settings may name ports, and whose state may hold earlier ones.
         ours: tells whether a taken port is held by this environment's own server.
@@ -37,7 +40,7 @@ def assign(checkout: Checkout, ours: Callable[[int], bool], report: Callable[[st
         if kept and (is_free(kept) or ours(kept)):
             chosen[service] = kept
             continue
-        if kept and checkout.settings.ports == "sticky":
+        if kept and checkout.settings.ports == "sticky" and (wish or state.system_identifier):
             raise taken_error(checkout, service, kept)
         chosen[service] = pick(f"{state.checkout} {service}", avoid=set(chosen.values()))
         if kept:

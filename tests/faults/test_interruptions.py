@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -69,16 +70,40 @@ exec {docker} "$@"
 """
 
 
-def test_what_a_killed_up_left_at_work_is_waited_for(
-    docker_engine: str, make_checkout: Callable[..., Checkout], tmp_path: Path
-) -> None:
-    """`docker compose` outlives the SIGKILL of its task; the next up does not create the same containers beside it."""
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A folder for PATH with that docker: it writes to `asked` before it creates containers, and reads from `go`."""
     docker, gate = shutil.which("docker"), tmp_path / "bin"
     gate.mkdir()
     for name in ("asked", "go"):
         os.mkfifo(gate / name)
     (gate / "docker").write_text(DOCKER.format(gate=gate, docker=docker))
     (gate / "docker").chmod(0o755)
+    return gate
+
+
+def test_a_port_taken_before_the_first_start_moves(
+    docker_engine: str, make_checkout: Callable[..., Checkout], gate: Path
+) -> None:
+    """Somebody takes the chosen port while images are made: the first up goes on with another one."""
+    checkout = make_checkout(ENGINE=docker_engine)
+    process = checkout.start("up", PATH=f"{gate}:{os.environ['PATH']}")
+    assert (gate / "asked").read_text() == "creating\n"
+    port = checkout.environment.state.postgres_port
+    (gate / "docker").unlink()  # the next attempt finds the real one
+    with socket.create_server(("127.0.0.1", port)):
+        (gate / "go").write_text("go\n")
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert f"port {port} is taken by" in err
+    assert checkout.environment.state.postgres_port != port
+    assert checkout.query(COUNT) == [(1194,)]
+
+
+def test_what_a_killed_up_left_at_work_is_waited_for(
+    docker_engine: str, make_checkout: Callable[..., Checkout], gate: Path
+) -> None:
+    """`docker compose` outlives the SIGKILL of its task; the next up does not create the same containers beside it."""
     checkout = make_checkout(ENGINE=docker_engine)
     killed = checkout.start("up", PATH=f"{gate}:{os.environ['PATH']}")
     assert (gate / "asked").read_text() == "creating\n"

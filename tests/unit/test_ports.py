@@ -66,6 +66,19 @@ def test_taken_port_is_reported_with_its_holder(tmp_path: Path, taken: int) -> N
     assert "POSTGRES_PORT" in caught.value.hint
 
 
+def test_a_port_is_kept_for_those_who_know_it(tmp_path: Path, taken: int) -> None:
+    """A recorded port that somebody took is an error once the servers were up on it; before that it moves."""
+    environment = make(tmp_path)
+    environment.record(postgres_port=taken, system_identifier="7000000000000000000")
+    with pytest.raises(PortTakenError):
+        ports.assign(environment, nobody, pytest.fail)
+    environment.record(system_identifier="")
+    told: list[str] = []
+    ports.assign(environment, nobody, told.append)
+    assert environment.state.postgres_port != taken
+    assert f"port {taken} is taken by" in told[0]
+
+
 def test_taken_port_moves_on_request(tmp_path: Path, taken: int) -> None:
     """PORTS=auto moves to a free port and says from where to where."""
     told: list[str] = []
