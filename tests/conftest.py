@@ -77,7 +77,7 @@ def require(name: str, problems: dict[str, str]) -> None:
 @pytest.fixture(scope="session")
 def ready(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A checkout brought up once per engine, for tests that leave it as they found it."""
-    checkout = Checkout(tmp_path_factory.mktemp(f"ready-{engine_name}") / "shop", ENGINE=engine_name)
+    checkout = Checkout(tmp_path_factory.mktemp(f"ready-{engine_name}") / "shop", ENGINE=engine_name, WAL_ARCHIVE="on")
     checkout.run("up")
     yield checkout
     checkout.remove()

@@ -64,6 +64,11 @@ class Checkout:
         """Reads everything, whatever row-level security says, and writes nothing: what dumps are made as."""
         return Role(self.settings.backup_user, self.settings.backup_password)
 
+    @property
+    def replication(self) -> Role:
+        """Receives the WAL and copies the cluster's files: what the archiver connects as."""
+        return Role(self.settings.replication_user, self.settings.replication_password)
+
     def database_url(self, role: Role, database: str = "", *, password: bool = True) -> str:
         """A libpq URL for `role`; without the password where people will read it."""
         secret = f":{quote(role.password, safe='')}" if password else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -162,7 +163,13 @@ def _sign(status: Status) -> str:
 
 
 def _out(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the module that prints
+    try:
+        print(text, flush=True)  # noqa: T201 - the module that prints
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`invoke history | head`): that is no failure of the task. As in the manual of
+        # Python's `signal`, nothing may be written there again, the flush at exit included.
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _err(text: str) -> None:

@@ -39,6 +39,7 @@ def examine() -> list[Check]:
     found += _guarded("engine:answers", environment.engine.checks)
     found += _ports(environment)
     found += _guarded("backup:schedule", lambda: _backups(environment))
+    found += _guarded("archive:process", lambda: _archive(environment))
     ready = readiness.checks(environment)
     return [*found, *ready, *(_servers(environment) if ready[0].passed else []), *_migrations(environment)]
 
@@ -135,6 +136,12 @@ def _backups(environment: Environment) -> list[Check]:
         *([kept] if kept else []),
         freshness.check(environment.settings, now) or freshness.advice(environment.settings, now),
     ]
+
+
+def _archive(environment: Environment) -> list[Check]:
+    from drydock.recovery import overview
+
+    return overview.examine(environment)
 
 
 _OUTDATED = """

@@ -60,6 +60,7 @@ def _from_environment(settings: Settings, name: str) -> bool:
         "POSTGRES_OWNER_PASSWORD": "owner_password",
         "POSTGRES_APP_PASSWORD": "app_password",
         "POSTGRES_BACKUP_PASSWORD": "backup_password",
+        "POSTGRES_REPLICATION_PASSWORD": "replication_password",
         "REDIS_PASSWORD": "redis_password",
     }[name]
     return bool(getattr(settings, attribute))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from drydock.checkout import Checkout
 from drydock.errors import DrydockError, NoEnvironmentError, RefusedError
@@ -34,6 +35,24 @@ class Environment(Checkout):
 
             self._engine = make(self)
         return self._engine
+
+    def at(self, volume: str, port: int) -> Environment:
+        """This environment with the server on a volume beside, which listens on `port`, for its Postgres.
+
+        The same Redis, the same settings and the same system identifier; what is recorded there is not written down.
+        """
+        return _Elsewhere(self, volume, port)
+
+
+class _Elsewhere(Environment):
+    def __init__(self, home: Environment, volume: str, port: int) -> None:
+        # Nothing that runs beside is archived.
+        super().__init__(replace(home.settings, wal_archive=False), replace(home.state, postgres_port=port))
+        self._engine = home.engine.beside.at(self, volume)
+
+    def record(self, **changes: Any) -> None:
+        """Change the state for this task alone."""
+        self.state = replace(self.state, **changes)
 
 
 def open_existing(root: Path | None = None) -> Environment:

@@ -12,12 +12,12 @@ from drydock import dotenv, readiness
 from drydock.checks import Check, Status, worst
 from drydock.engine import configuration
 from drydock.environment import Environment, open_or_create
-from drydock.errors import NotReadyError, PortTakenError
+from drydock.errors import DrydockError, NotReadyError, PortTakenError
 from drydock.files import others_can_read
 from drydock.settings import Settings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.restore import Restored
@@ -36,6 +36,7 @@ class Up:
     migrated: Migrated | None = None
     seeded: Seeded | None = None
     restored: Restored | None = None
+    undo: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,7 +59,9 @@ def is_up(environment: Environment) -> list[Check]:
     """
     if not environment.state.engine or _digest(environment) != environment.state.started_with:
         return []
-    if environment.settings.engine not in {"auto", environment.state.engine}:
+    from drydock.recovery import unfinished
+
+    if unfinished.exists(environment.settings) or environment.settings.engine not in {"auto", environment.state.engine}:
         return []
     found = readiness.checks(environment)
     return found if worst(found) is Status.PASS else []
@@ -73,24 +76,24 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
         RefusedError: where a backup is given and there is data already.
         DrydockError: naming what failed; a second call goes on from there.
     """
-    _choose_engine(environment, console)
-    from drydock import postgres, template
+    from drydock.recovery import attendant
 
+    choose_engine(environment, console.step)
     engine = environment.engine
     with _loading_libraries(environment), console.phase("start"):
-        _start(environment, console)
+        _start(environment, console.step)
     with console.phase("wait until usable"):
-        readiness.wait_for_servers(environment)
-        with postgres.administer(environment) as connection:
-            template.heal(environment, connection)
-        postgres.bootstrap(environment)
+        _make_usable(environment, console.step)
     result = Up(environment, changed=True, checks=[])
     if backup:
         from drydock.backup import beginning
 
         result.restored = beginning.begin(environment, backup, console)
-    result.migrated, result.seeded = _fill(environment, console)
+    with _archiving(environment, console) as archived:
+        result.migrated, result.undo = _migrate(environment, console, archived)
+        result.seeded = _seed(environment, console)
     environment.record(started_with=_digest(environment), runs=engine.fingerprint())
+    attendant.spawn(environment)
     with console.phase("check"):
         result.checks = readiness.checks(environment)
     failed = [check for check in result.checks if not check.passed]
@@ -101,47 +104,102 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
     return result
 
 
-def _choose_engine(environment: Environment, console: Console) -> None:
+def resume(environment: Environment, report: Callable[[str], None]) -> None:
+    """Start both servers on what the state says now, wait until they are usable, and have them archived again.
+
+    An archiver that does not come up is told, and stops nothing.
+
+    Raises:
+        DrydockError: naming what failed; `up` goes on from there.
+    """
+    from drydock.recovery import archiver
+
+    _start(environment, report)
+    _make_usable(environment, report)
+    environment.record(started_with=_digest(environment), runs=environment.engine.fingerprint())
+    try:
+        archiver.ensure(environment, report)
+    except DrydockError as error:
+        report(f"{error.message} ({error.hint})")
+
+
+def choose_engine(environment: Environment, report: Callable[[str], None]) -> None:
+    """Record the engine of this environment, where none is recorded yet.
+
+    Raises:
+        EngineError: where neither works.
+    """
     from drydock.engine.choice import choose
 
     name, reason = choose(environment)
     if not environment.state.engine:
-        console.step(f"engine: {name}, because {reason}")
+        report(f"engine: {name}, because {reason}")
     environment.record(engine=name, engine_reason=reason)
 
 
-def _start(environment: Environment, console: Console) -> None:
-    _assign_ports(environment, console)
+def _make_usable(environment: Environment, report: Callable[[str], None]) -> None:
+    from drydock import postgres, template
+    from drydock.recovery import unfinished
+
+    readiness.wait_for_servers(environment)
+    with postgres.administer(environment) as connection:
+        template.heal(environment, connection)
+    postgres.bootstrap(environment)
+    unfinished.clear(environment, report)
+    unfinished.pay_flush(environment)
+
+
+def _start(environment: Environment, report: Callable[[str], None]) -> None:
+    _assign_ports(environment, report)
     try:
-        environment.engine.start(console.step)
+        environment.engine.start(report)
     except PortTakenError:
         # Somebody was quicker, maybe while images were built. Ports that must not move raise the same once more.
-        _assign_ports(environment, console)
-        environment.engine.start(console.step)
+        _assign_ports(environment, report)
+        environment.engine.start(report)
 
 
-def _assign_ports(environment: Environment, console: Console) -> None:
+def _assign_ports(environment: Environment, report: Callable[[str], None]) -> None:
     from drydock import ports
 
     states = environment.engine.inspect()
     alive = [service for service, state in states.items() if state.status in {"running", "paused"}]
     held = {getattr(environment.state, f"{service}_port") for service in alive}
-    ports.assign(environment, lambda port: port in held, console.step)
+    ports.assign(environment, lambda port: port in held, report)
 
 
-def _fill(environment: Environment, console: Console) -> tuple[Migrated, Seeded | None]:
-    from drydock import migrate, postgres, seed
+def _migrate(environment: Environment, console: Console, archived: Callable[[], None]) -> tuple[Migrated, str]:
+    """Migrate, and leave a way back where there is data; returns the command for that."""
+    from drydock import migrate, revisions
+    from drydock.recovery.changes import recorded
+    from drydock.recovery.journal import Kind
 
-    with console.phase("migrate"):
-        migrated = migrate.upgrade(environment)
-    for step in migrated.steps:
-        console.step(f"{step.revision}  {step.title}")
+    def work() -> Migrated:
+        with console.phase("migrate"):
+            found = migrate.upgrade(environment)
+        for step in found.steps:
+            console.step(f"{step.revision}  {step.title}")
+        return found
+
+    before = migrate.current(environment) if environment.settings.project.alembic else []
+    if not before or before == revisions.heads(environment):
+        return work(), ""
+    archived()
+    with recorded(
+        environment, "up", Kind.IN_PLACE, report=console.step, seen=lambda: migrate.current(environment)
+    ) as change:
+        return work(), change.undo
+
+
+def _seed(environment: Environment, console: Console) -> Seeded | None:
+    from drydock import postgres, seed
+
     with postgres.connect(environment, environment.owner) as connection:
         known = postgres.facts(connection, ["seeded"])
     if known or not environment.settings.project.seeds or environment.settings.production:
-        return migrated, None
+        return None
     with console.phase("seed"), console.progress("seeding") as progress:
-        return migrated, seed.run(environment, size=environment.settings.seed_size, progress=progress)
+        return seed.run(environment, size=environment.settings.seed_size, progress=progress)
 
 
 @contextmanager
@@ -165,9 +223,39 @@ def _loading_libraries(environment: Environment) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def _archiving(environment: Environment, console: Console) -> Iterator[Callable[[], None]]:
+    """Start the archiver beside the body. One that does not come up is told, and stops nothing.
+
+    Yields what waits until it is known whether it did.
+    """
+    from drydock.recovery import archiver
+
+    problems: list[str] = []
+
+    def attempt(step: Callable[[Environment, Callable[[str], None]], object]) -> object:
+        try:
+            return step(environment, console.step)
+        except (DrydockError, OSError) as error:
+            problems.append(f"nothing is archived: {error}")
+            return None
+
+    # What is recorded of it is recorded before the body begins to record as well.
+    wanted = attempt(archiver.prepare)
+    thread = threading.Thread(target=lambda: wanted and attempt(archiver.launch))
+    thread.start()
+    try:
+        yield thread.join
+    finally:
+        thread.join()
+        for problem in problems:
+            console.note(problem)
+
+
 def _digest(environment: Environment) -> str:
     settings, state = environment.settings, environment.state
     limits = (settings.postgres_memory, settings.postgres_shm, settings.redis_memory)
     ports = (settings.postgres_port or state.postgres_port, settings.redis_port or state.redis_port)
     images = (settings.postgres_image, settings.redis_image, settings.images)
-    return configuration.digest(environment, *limits, *map(str, ports), *images)
+    archive = (str(settings.backups), str(settings.archiving), str(settings.synchronous))
+    return configuration.digest(environment, *limits, *map(str, ports), *images, *archive)

@@ -155,10 +155,11 @@ def _move(
         steps: list[Step] = []
         running: list[Any] = []
 
-        def timed(now: Any, _context: Any) -> Iterator[Any]:
+        def timed(now: Any, context: Any) -> Iterator[Any]:
             for step in plan(script, now):
                 begun = time.monotonic()
                 running[:] = [step]
+                step.migration_fn = _signed(step, context)
                 yield step
                 done = _one_revision(step)
                 marked = str(getattr(step.revision.module, losses.MARK, "")) if step.is_upgrade else ""
@@ -176,6 +177,19 @@ def _move(
         except Exception as error:
             raise _failure(error, running, current(environment, database)) from error
         return Migrated(before, current(environment, database), steps)
+
+
+def _signed(step: Any, context: Any) -> Callable[..., None]:
+    """A migration that first says in the WAL which one it is, within its own transaction."""
+    original = step.migration_fn
+
+    def run(**arguments: Any) -> None:
+        words = postgres.signature(f"migrate ({_one_revision(step)})")
+        message = "SELECT pg_logical_emit_message(true, 'drydock', %(words)s)"
+        context.connection.exec_driver_sql(message, {"words": words})
+        original(**arguments)
+
+    return run
 
 
 def run_environment(environment: Environment, script: ScriptDirectory, plan: Any, database: str = "") -> None:

@@ -134,7 +134,7 @@ def push(environment: Environment, database: str) -> str:
     metadata = project.load(environment.settings, "metadata")
     with postgres.administer(environment) as connection:
         template.drop(connection, database)
-        postgres.create_database(environment, connection, database)
+        postgres.create_database(environment, connection, database, task="migrate.push")
     url = environment.database_url(environment.owner, database).replace("postgresql:", "postgresql+psycopg:", 1)
     engine = create_engine(url)
     try:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
+from drydock import rights
 from drydock.checkout import HOST, SUPERUSER, Role
 from drydock.errors import NotReadyError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from drydock.environment import Environment
 
     Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_TIMEOUT = 5
+# What a task writes is on the server's disk, and never waits for an archiver that the task is there to start.
+LOCAL = "-c synchronous_commit=local"
+UP = "up"
 
 
 def connect(
@@ -45,6 +50,7 @@ def connect(
             connect_timeout=timeout,
             application_name="drydock",
             autocommit=autocommit,
+            options="" if environment.settings.throwaway else LOCAL,
         )
     except psycopg.OperationalError as error:
         raise _unreachable(environment, error) from error
@@ -108,29 +114,22 @@ def exists(connection: Connection, database: str) -> bool:
 def bootstrap(environment: Environment) -> None:
     """Give a ready server what every task relies on: the roles and the application's database. Idempotent.
 
-    The first call also records the cluster's system identifier.
+    The first call also records the cluster's system identifier. Where nothing is missing, nothing is written.
     """
     with administer(environment) as connection:
         environment.record(system_identifier=system_identifier(connection))
-        for role in (environment.owner, environment.app):
-            _ensure_role(connection, role)
-        # Row-level security binds a dump too: as the owner it fails, as any other role it is silently short.
-        _ensure_role(connection, environment.backup, "BYPASSRLS")
-        backup = sql.Identifier(environment.backup.name)
-        connection.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(backup))
-        # That covers tables and sequences but no large objects; this does, for this role's sessions (manual 20.13.1).
-        connection.execute(sql.SQL("ALTER ROLE {} SET lo_compat_privileges = on").format(backup))
+        _carry_out(connection, rights.missing_roles(environment, connection), UP)
         # One connection limit of a template, one of a database being swapped: both are ours alone to create.
         if not exists(connection, environment.settings.database):
-            create_database(environment, connection, environment.settings.database)
+            create_database(environment, connection, environment.settings.database, task=UP)
             return
-    equip(environment, environment.settings.database)
+    equip(environment, environment.settings.database, task=UP)
 
 
-def create_database(environment: Environment, connection: Connection, database: str) -> None:
+def create_database(environment: Environment, connection: Connection, database: str, *, task: str) -> None:
     """Create an empty database of the owner role, equipped; where a kill comes between, the next equip completes it."""
     create_empty(environment, connection, database)
-    equip(environment, database)
+    equip(environment, database, task=task)
 
 
 def create_empty(environment: Environment, connection: Connection, database: str) -> None:
@@ -142,41 +141,23 @@ def create_empty(environment: Environment, connection: Connection, database: str
     )
 
 
-def equip(environment: Environment, database: str) -> None:
-    """Extensions, the fact table and the application role's rights, in one transaction. Idempotent.
+def equip(environment: Environment, database: str, *, task: str) -> None:
+    """Extensions, the fact table and the application role's rights, in one transaction of `task`. Idempotent.
 
-    Extensions are the superuser's to create: vector is not marked trusted (its control file).
+    Where nothing is missing, nothing is written.
     """
-    names = {
-        "owner": sql.Identifier(environment.owner.name),
-        "app": sql.Identifier(environment.app.name),
-        "backup": sql.Identifier(environment.backup.name),
-        "database": sql.Identifier(database),
-    }
-    with administer(environment, database) as connection, connection.transaction():
-        for extension in environment.settings.project.extensions:
-            connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
-        for statement in _RIGHTS:
-            connection.execute(sql.SQL(statement).format(**names))
+    with administer(environment, database) as connection:
+        _carry_out(connection, rights.missing_in_database(environment, connection, database), task)
 
 
-# What survives with the data (a clone or a dump takes it along) is recorded in the database, not in .drydock.
-_RIGHTS = (
-    "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
-    "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {app}",
-    "GRANT CONNECT ON DATABASE {database} TO {backup}",
-    "ALTER SCHEMA public OWNER TO {owner}",
-    "GRANT USAGE ON SCHEMA public TO {app}",
-    "CREATE SCHEMA IF NOT EXISTS drydock AUTHORIZATION {owner}",
-    """CREATE TABLE IF NOT EXISTS drydock.facts
-       (name text PRIMARY KEY, value text NOT NULL, noted timestamptz NOT NULL DEFAULT now())""",
-    "ALTER TABLE drydock.facts OWNER TO {owner}",
-    "GRANT USAGE ON SCHEMA drydock TO {app}",
-    "GRANT SELECT ON drydock.facts TO {app}",
-    """ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
-       GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}""",
-    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {app}",
-)
+def _carry_out(connection: Connection, statements: Sequence[sql.Composed], task: str) -> None:
+    """In one transaction, signed; none where there are no statements."""
+    if not statements:
+        return
+    with connection.transaction():
+        sign(connection, task)
+        for statement in statements:
+            connection.execute(statement)
 
 
 def note(connection: Connection, name: str, value: str) -> None:
@@ -188,6 +169,16 @@ def note(connection: Connection, name: str, value: str) -> None:
     )
 
 
+def sign(connection: Connection, task: str) -> None:
+    """Say in the WAL whose transaction this is (manual 9.27.6), inside the caller's: `invoke history` shows it."""
+    connection.execute("SELECT pg_logical_emit_message(true, 'drydock', %s)", (signature(task),))
+
+
+def signature(task: str) -> str:
+    """What `sign` says."""
+    return json.dumps({"task": f"invoke {task}"})
+
+
 def facts(connection: Connection, names: Iterable[str] = ()) -> dict[str, str]:
     """The facts recorded in the database, or only those called `names`."""
     wanted = list(names)
@@ -196,15 +187,3 @@ def facts(connection: Connection, names: Iterable[str] = ()) -> dict[str, str]:
         {"all": not wanted, "wanted": wanted},
     )
     return {str(name): str(value) for name, value in rows}
-
-
-def _ensure_role(connection: Connection, role: Role, row_security: str = "NOBYPASSRLS") -> None:
-    known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role.name,)).rowcount > 0
-    verb = sql.SQL("ALTER ROLE" if known else "CREATE ROLE")
-    # A verifier, computed here: the password itself never stands in a statement or in the server's log.
-    verifier = connection.pgconn.encrypt_password(role.password.encode(), role.name.encode(), b"scram-sha-256").decode()
-    connection.execute(
-        sql.SQL("{} {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION {} PASSWORD {}").format(
-            verb, sql.Identifier(role.name), sql.SQL(row_security), sql.Literal(verifier)
-        )
-    )

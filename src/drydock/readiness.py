@@ -13,6 +13,7 @@ from drydock.checkout import HOST
 from drydock.checks import Check, Status
 from drydock.engine import POSTGRES, REDIS
 from drydock.errors import DrydockError, NotReadyError, RefusedError
+from drydock.recovery import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,8 @@ SELECT (SELECT system_identifier::text FROM pg_control_system()),
        current_setting('server_version'),
        (SELECT json_object_agg(extname, extversion) FROM pg_extension),
        to_regclass('{table}') IS NOT NULL,
-       to_regclass('drydock.facts') IS NOT NULL
+       to_regclass('drydock.facts') IS NOT NULL,
+       {archive}
 """
 _REVISIONS = "SELECT version_num FROM {table} ORDER BY 1"
 _SEEDED = "SELECT value FROM drydock.facts WHERE name = 'seeded'"
@@ -86,7 +88,7 @@ def wait(environment: Environment, probes: dict[str, Callable[[Environment], Che
                 f"{service} is not usable after {environment.settings.ready_timeout:.0f} s: {last[service].detail}"
             )
             raise NotReadyError(
-                _with_log(environment, service, message),
+                with_log(environment, service, message),
                 hint=f"invoke logs --service {service}, or raise READY_TIMEOUT in .env",
             )
         time.sleep(pause)
@@ -104,7 +106,7 @@ def _refuse_the_dead(environment: Environment, pending: Iterable[str]) -> None:
         state = states[service]
         if state.failed or state.status == "absent":
             raise NotReadyError(
-                _with_log(environment, service, _obituary(service, state)), hint=f"invoke logs --service {service}"
+                with_log(environment, service, _obituary(service, state)), hint=f"invoke logs --service {service}"
             )
         if state.status == "paused":
             raise NotReadyError(f"{service} is paused.", hint="Unpause it, or: invoke down && invoke up")
@@ -118,7 +120,8 @@ def _obituary(service: str, state: ServiceState) -> str:
     return f"{service} ended" + (f" with exit code {state.exit_code}" if state.exit_code is not None else "")
 
 
-def _with_log(environment: Environment, service: str, message: str) -> str:
+def with_log(environment: Environment, service: str, message: str) -> str:
+    """A sentence about a service, with the last lines of its log below."""
     lines = "\n".join(f"    {line}" for line in environment.engine.logs(service, lines=LOG_LINES))
     return f"{message}. Its last words:\n{lines}" if lines else f"{message}."
 
@@ -152,7 +155,8 @@ def _inside(environment: Environment) -> Iterator[Check]:
     table = environment.settings.project.version_table
     try:
         with wire.connect(environment, environment.app, timeout=PROBE_TIMEOUT) as session:
-            identifier, version, extensions, versioned, noted = session.query(_FACTS.format(table=table))[0]
+            facts = _FACTS.format(table=table, archive=progress.question(environment))
+            identifier, version, extensions, versioned, noted, archived = session.query(facts)[0]
             current = session.query(_REVISIONS.format(table=wire.identifier(table))) if versioned == "t" else []
             seeded = session.query(_SEEDED) if noted == "t" else []
     except (OSError, DrydockError) as error:
@@ -162,6 +166,7 @@ def _inside(environment: Environment) -> Iterator[Check]:
     yield from _extensions(environment, json.loads(extensions or "{}"))
     yield _schema(environment, [str(row[0]) for row in current])
     yield _seeds(environment, seeded[0][0] if seeded else None)
+    yield from _archive(environment, archived or "{}")
 
 
 def _stranger(environment: Environment) -> str:
@@ -196,6 +201,14 @@ def _seeds(environment: Environment, seeded: str | None) -> Check:
     if seeded:
         return Check("seeds:loaded", Status.PASS, seeded)
     return Check("seeds:loaded", Status.WARN, "never seeded", "invoke seed")
+
+
+def _archive(environment: Environment, answer: str) -> Iterator[Check]:
+    """Whether the WAL is received: an archiver that does not run is what `up` has to do something about."""
+    if environment.settings.archiving and environment.state.part:
+        yield progress.check(progress.read(environment, answer))
+    elif environment.settings.archiving:
+        yield progress.never_started()
 
 
 def _timed(name: str, ask: Callable[[], str]) -> Check:

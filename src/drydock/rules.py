@@ -47,6 +47,20 @@ def number(description: str, low: float, high: float, kind: type[int | float]) -
     return description, parse
 
 
+def _bytes(text: str) -> int:
+    """A size with its unit, in bytes."""
+    if not re.fullmatch(r"[1-9]\d*[kmg]", text):
+        raise ValueError
+    return int(text[:-1]) << {"k": 10, "m": 20, "g": 30}[text[-1]]
+
+
+def _switch(text: str) -> bool:
+    """On or off."""
+    if text not in {"on", "off"}:
+        raise ValueError
+    return text == "on"
+
+
 # Postgres folds unquoted names to lower case and cuts them at 63 bytes (manual 4.1.1); the room left is for
 # the suffixes of templates and kept databases.
 NAME = matching(
@@ -55,6 +69,8 @@ NAME = matching(
 PORT = number("empty or a port from 1 to 65535", 1, 65535, int)
 IMAGE = matching("an image reference such as pgvector/pgvector:pg16", r"[\w.\-/:@]+")
 SIZE = matching("a size such as 512m or 2g", r"[1-9]\d*[kmg]")
+BYTES = ("a size such as 512m or 2g", _bytes)
+SWITCH = ("on or off", _switch)
 REDIS_SIZE = matching("a size such as 256mb, or 0 for no limit", r"0|[1-9]\d*(kb|mb|gb)")
 SECONDS = number("seconds from 1 to 3600", 1, 3600, float)
 COUNT = number("a whole number from 0 to 10000", 0, 10_000, int)

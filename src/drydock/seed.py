@@ -41,6 +41,7 @@ def run(environment: Environment, *, size: str, database: str = "", progress: Pr
     begun = time.monotonic()
     with postgres.connect(environment, environment.owner, database, autocommit=False) as connection:
         postgres.prove_ours(environment, connection)
+        postgres.sign(connection, f"seed --size {size}")
         written = _run(environment, connection, size, progress)
         postgres.note(connection, "seeded", size)
     return Seeded(size, written, time.monotonic() - begun)

@@ -28,6 +28,7 @@ SECRETS = (
     "POSTGRES_OWNER_PASSWORD",
     "POSTGRES_APP_PASSWORD",
     "POSTGRES_BACKUP_PASSWORD",
+    "POSTGRES_REPLICATION_PASSWORD",
     "REDIS_PASSWORD",
 )
 
@@ -81,10 +82,12 @@ class Settings:
     owner: str = variable("POSTGRES_OWNER", "app_owner", rules.NAME)
     app_user: str = variable("POSTGRES_APP_USER", "app", rules.NAME)
     backup_user: str = variable("POSTGRES_BACKUP_USER", "app_backup", rules.NAME)
+    replication_user: str = variable("POSTGRES_REPLICATION_USER", "app_replication", rules.NAME)
     postgres_password: str = variable("POSTGRES_PASSWORD", "", rules.SECRET, secret=True)
     owner_password: str = variable("POSTGRES_OWNER_PASSWORD", "", rules.SECRET, secret=True)
     app_password: str = variable("POSTGRES_APP_PASSWORD", "", rules.SECRET, secret=True)
     backup_password: str = variable("POSTGRES_BACKUP_PASSWORD", "", rules.SECRET, secret=True)
+    replication_password: str = variable("POSTGRES_REPLICATION_PASSWORD", "", rules.SECRET, secret=True)
     redis_password: str = variable("REDIS_PASSWORD", "", rules.SECRET, secret=True)
     postgres_memory: str = variable("POSTGRES_MEMORY", "2g", rules.SIZE)
     postgres_shm: str = variable("POSTGRES_SHM", "1g", rules.SIZE)
@@ -102,6 +105,11 @@ class Settings:
     backup_keep_monthly: int = variable("BACKUP_KEEP_MONTHLY", 6, rules.COUNT)
     backup_max_age: float | None = variable("BACKUP_MAX_AGE", None, rules.HOURS)
     backup_scheduler: str = variable("BACKUP_SCHEDULER", "auto", rules.choice("auto", *rules.SCHEDULERS))
+    wal_archive: bool = variable("WAL_ARCHIVE", True, rules.SWITCH)  # noqa: FBT003 - a default
+    wal_archive_synchronous: bool = variable("WAL_ARCHIVE_SYNCHRONOUS", False, rules.SWITCH)  # noqa: FBT003 - as above
+    base_backup_wal: int = variable("BASE_BACKUP_WAL", 1 << 30, rules.BYTES)
+    recovery_window: float = variable("RECOVERY_WINDOW", 168.0, rules.HOURS)
+    recovery_disk: int = variable("RECOVERY_DISK", 10 << 30, rules.BYTES)
     backup_repository: str = variable("BACKUP_REPOSITORY", "", rules.REPOSITORY, secret=True)
     ready_timeout: float = variable("READY_TIMEOUT", 60.0, rules.SECONDS)
     lock_timeout: float = variable("LOCK_TIMEOUT", 300.0, rules.SECONDS)
@@ -126,6 +134,16 @@ class Settings:
     def identity(self) -> Path | None:
         """The file with the private key that opens encrypted backups, or None."""
         return self.root / Path(self.backup_identity).expanduser() if self.backup_identity else None
+
+    @property
+    def archiving(self) -> bool:
+        """True where the WAL is archived: never for the throwaway servers of tests."""
+        return self.wal_archive and not self.throwaway
+
+    @property
+    def synchronous(self) -> bool:
+        """True where a commit returns only once the archive has it."""
+        return self.archiving and self.wal_archive_synchronous
 
     @property
     def production(self) -> bool:
@@ -242,10 +260,11 @@ def _conflicts(settings: Settings) -> list[str]:
     problems = []
     if settings.postgres_port and settings.postgres_port == settings.redis_port:
         problems.append(f"POSTGRES_PORT and REDIS_PORT are both {settings.postgres_port}")
-    if len({settings.owner, settings.app_user, settings.backup_user, "postgres"}) < 4:  # noqa: PLR2004 - four roles
+    roles = (settings.owner, settings.app_user, settings.backup_user, settings.replication_user, "postgres")
+    if len(set(roles)) < len(roles):
         problems.append(
-            "POSTGRES_OWNER, POSTGRES_APP_USER, POSTGRES_BACKUP_USER and the superuser postgres must be four different"
-            " roles"
+            "POSTGRES_OWNER, POSTGRES_APP_USER, POSTGRES_BACKUP_USER, POSTGRES_REPLICATION_USER and the superuser"
+            " postgres must be five different roles"
         )
     if settings.database in {"postgres", "template0", "template1"}:
         problems.append(f"POSTGRES_DB: {settings.database!r} is one of the server's own databases")

@@ -65,7 +65,7 @@ def ensure(
     report(f"building template {name}: {reason}")
     building = environment.settings.database + BUILDING
     drop(connection, building)
-    postgres.create_database(environment, connection, building)
+    postgres.create_database(environment, connection, building, task="reset")
     migrate.upgrade(environment, database=building)
     if size:
         seed.run(environment, size=size, database=building, progress=progress)
@@ -95,7 +95,7 @@ def reset(
         # FILE_COPY: for a seeded database five to twelve times faster than PostgreSQL 15 to 17's default, WAL_LOG.
         clone(environment, connection, template, coming)
         cloned = time.monotonic()
-        swap(connection, live, coming)
+        swap(connection, live, coming, task="reset")
         drop_behind(connection, live + LEAVING)
     redis_client.flush(environment)
     seconds = {"template": ready - begun, "clone": cloned - ready, "swap": time.monotonic() - cloned}
@@ -141,7 +141,7 @@ def heal(environment: Environment, connection: postgres.Connection) -> list[str]
     return done
 
 
-def swap(connection: postgres.Connection, live: str, coming: str) -> None:
+def swap(connection: postgres.Connection, live: str, coming: str, *, task: str = "restore") -> None:
     """Give `coming` the name of `live`, whose database is kept as the previous one. Sessions are ended first.
 
     All renames happen in one transaction: a kill at any moment leaves the old database or the new one under the name.
@@ -150,6 +150,7 @@ def swap(connection: postgres.Connection, live: str, coming: str) -> None:
     previous, leaving = live + PREVIOUS, live + LEAVING
     close(connection, live, coming)
     with connection.transaction():
+        postgres.sign(connection, task)
         if postgres.exists(connection, previous):
             _rename(connection, previous, leaving)
         _rename(connection, live, previous)

@@ -51,7 +51,8 @@ class Session:
 
     def begin(self, role: Role, database: str) -> None:
         """Introduce ourselves and prove that we know the password."""
-        words = ("user", role.name, "database", database, "application_name", "drydock")
+        # As postgres.LOCAL has it: no task waits for an archiver.
+        words = ("user", role.name, "database", database, "application_name", "drydock", "synchronous_commit", "local")
         body = struct.pack("!i", PROTOCOL) + b"".join(word.encode() + b"\0" for word in words) + b"\0"
         self._stream.write(struct.pack("!i", len(body) + 4) + body)
         self._stream.flush()

@@ -11,6 +11,7 @@ import pytest
 
 from drydock.engine import POSTGRES
 from drydock.fault_points import Point
+from tests import small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,34 +124,28 @@ def stop_the_server_when_it_is_at_work(shop: Checkout) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
     disk = tmp_path / "a 'small' disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False)
-    if mounted.returncode and os.environ.get("CI"):
-        pytest.fail("CI must be allowed to mount a small disk")
-    if mounted.returncode:
-        pytest.skip("only root may mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with small_disk.mounted(disk, 1):
+        yield disk
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(shop: Checkout, small_disk: Path) -> None:
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(shop: Checkout, full_disk: Path) -> None:
     """Where the backup does not fit, the error says so, and what was written of it is removed."""
-    told = shop.run("backup", code=None, BACKUP_FOLDER=str(small_disk))
+    told = shop.run("backup", code=None, BACKUP_FOLDER=str(full_disk))
     assert told.returncode in {1, 4}
     assert "No space left on device" in told.stderr
-    assert list((small_disk / "dumps").iterdir()) == []
+    assert list((full_disk / "dumps").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_a_sentence(shop: Checkout, small_disk: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_a_sentence(shop: Checkout, full_disk: Path) -> None:
     """A read-only backups folder: the error names it; listing what is in it still works."""
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    told = shop.run("backup", code=None, BACKUP_FOLDER=str(small_disk))
+    subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
+    told = shop.run("backup", code=None, BACKUP_FOLDER=str(full_disk))
     assert told.returncode == 4
     assert "Read-only file system" in told.stderr
-    assert shop.json("backup.list", BACKUP_FOLDER=str(small_disk))["backups"] == []
+    assert shop.json("backup.list", BACKUP_FOLDER=str(full_disk))["backups"] == []
 
 
 def test_backups_work_where_paths_are_odd(any_engine: str, make_checkout: Callable[..., Checkout]) -> None:

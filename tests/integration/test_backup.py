@@ -35,7 +35,7 @@ def shop(ready: Checkout) -> Iterator[Checkout]:
     """The shared checkout; its data is put back at the end."""
     ready.run("reset")
     yield ready
-    shutil.rmtree(ready.root / "backups", ignore_errors=True)
+    shutil.rmtree(ready.root / "backups" / "dumps", ignore_errors=True)
     ready.run("reset")
 
 
@@ -74,7 +74,7 @@ def test_restore_brings_back_what_was_deleted_and_can_be_undone(shop: Checkout, 
     shop.query("DELETE FROM messages; DELETE FROM submissions")
     shop.redis("FLUSHALL")
     told = shop.run("restore", "seeded")
-    assert "undo: invoke restore.undo" in told.stdout
+    assert "undo: invoke undo" in told.stdout
     assert shop.query(COUNT) == [(1194,)]
     assert shop.redis("GET", "kept") == "yes"
     assert 0 < int(shop.redis("TTL", "ending")) <= 1000
@@ -337,3 +337,46 @@ def test_every_flipped_bit_is_found(shop: Checkout, seeded: str) -> None:
             load.check_files(catalogue.at(home), OPEN)
         path.write_bytes(before)
     load.check_files(catalogue.at(home), OPEN)
+
+
+# Called for each row that is loaded, with the rights of whoever loads it.
+TRAP = """
+CREATE FUNCTION public.trap(value int) RETURNS bool LANGUAGE plpgsql AS $$
+  BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN CREATE ROLE mallory SUPERUSER; END IF;
+    RETURN true;
+  END $$;
+CREATE SCHEMA lures;
+CREATE TABLE lures.lure (id int PRIMARY KEY CHECK (public.trap(id)), other int REFERENCES lures.lure);
+INSERT INTO lures.lure VALUES (1, 1);
+ALTER TABLE lures.lure ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY
+"""
+
+
+def test_what_a_backup_brings_along_never_runs_as_the_superuser(shop: Checkout) -> None:
+    """Neither when it is proven nor when it is restored: all of it is the owner's, so the owner loads it."""
+    shop.query(TRAP, role="owner")
+    try:
+        shop.run("backup", "--label", "lure")
+        shop.run("restore", "lure", "--yes")
+        assert shop.query("SELECT count(*) FROM lures.lure") == [(1,)]
+        assert shop.query("SELECT rolname FROM pg_roles WHERE rolname = 'mallory'") == []
+        force = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE relname = 'lure'"
+        assert shop.query(force) == [(True, True)]
+    finally:
+        shop.query("DROP ROLE IF EXISTS mallory")
+        shop.run("reset")
+
+
+def test_what_only_a_superuser_can_create_is_restored_by_one(shop: Checkout) -> None:
+    """The owner may own a function that is trusted not to leak, but could not create it."""
+    shop.query("CREATE FUNCTION public.sure() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'")
+    shop.query("ALTER FUNCTION public.sure() OWNER TO app_owner; CREATE TABLE public.boss ()")
+    try:
+        made = shop.json("backup", "--label", "privileged")
+        assert made["proven"]
+        shop.run("restore", "privileged", "--yes")
+        assert shop.query("SELECT proleakproof FROM pg_proc WHERE proname = 'sure'") == [(True,)]
+        assert shop.query("SELECT tableowner FROM pg_tables WHERE tablename = 'boss'") == [("postgres",)]
+    finally:
+        shop.run("reset")

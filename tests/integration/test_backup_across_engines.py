@@ -29,7 +29,7 @@ def test_a_backup_restores_on_the_other_engine(
     taken = taker.root / "received"
     shutil.copytree(made["path"], taken)
     told = taker.run("restore", str(taken), "--yes")
-    assert "undo: invoke restore.undo" in told.stdout
+    assert "undo: invoke undo" in told.stdout
     assert taker.query("SELECT DISTINCT name FROM users") == [("From postgres",)]
     assert taker.query("SELECT count(*) FROM messages", role="app") == [(0,)]
     assert taker.json("status")["status"] == "pass"

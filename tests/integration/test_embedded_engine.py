@@ -800,7 +800,7 @@ def test_unwritable_folder_is_a_sentence(checkout: Checkout) -> None:
     """A problem of the file system is an error of the engine, not a traceback."""
     (checkout.engine.folder / "volumes").write_text("in the way")
 
-    with pytest.raises(EngineError, match="Could not start the servers"):
+    with pytest.raises(EngineError, match="Could not prepare the servers"):
         checkout.start()
 
     (checkout.engine.folder / "volumes").unlink()

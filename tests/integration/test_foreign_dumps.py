@@ -161,7 +161,7 @@ def loaded(
     environment = checkout.environment
     with postgres.administer(environment) as connection:
         template.drop(connection, LOADED)
-        postgres.create_database(environment, connection, LOADED)
+        postgres.create_database(environment, connection, LOADED, task="restore")
     before = _outside(checkout)
     try:
         yield foreign.load(environment, source, LOADED, lambda _: None, progress)
@@ -552,7 +552,7 @@ def test_a_role_left_by_a_killed_load_is_used_again(scratch_dumps: Dumps) -> Non
     environment = checkout.environment
     with postgres.administer(environment) as connection:
         template.drop(connection, LOADED)
-        postgres.create_database(environment, connection, LOADED)
+        postgres.create_database(environment, connection, LOADED, task="restore")
     try:
         foreign.load(environment, scratch_dumps.file(), LOADED, lambda _: None, lambda *_: None)
         assert checkout.query("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app__guest'") == [(False,)]
@@ -571,7 +571,7 @@ def test_progress_and_words(scratch_dumps: Dumps) -> None:
     environment = scratch_dumps.checkout.environment
     with postgres.administer(environment) as connection:
         template.drop(connection, LOADED)
-        postgres.create_database(environment, connection, LOADED)
+        postgres.create_database(environment, connection, LOADED, task="restore")
         foreign.load(environment, path, LOADED, said.append, lambda *step: told.append(step))
         template.drop(connection, LOADED)
     size = path.stat().st_size

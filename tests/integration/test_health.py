@@ -42,9 +42,9 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_project(checkout: Checkout, **keys: Any) -> Environment:
     """The checkout's environment, for a project that says other things of itself."""
     environment = checkout.environment
-    return Environment(
-        replace(environment.settings, project=replace(environment.settings.project, **keys)), environment.state
-    )
+    # The shared checkout is not archived, which its own processes are told and this one is not.
+    settings = replace(environment.settings, wal_archive=False)
+    return Environment(replace(settings, project=replace(settings.project, **keys)), environment.state)
 
 
 def test_health_prints_the_application_s_document(scratch: Checkout) -> None:

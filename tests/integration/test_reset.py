@@ -29,7 +29,7 @@ def test_reset_brings_back_the_seeded_state_and_flushes_redis(shop: Checkout) ->
     shop.query("CREATE TABLE stray ()", role="owner")
     shop.redis("SET", "stale", "yes")
     result = shop.run("reset")
-    assert "undo: invoke reset.undo" in result.stdout
+    assert "undo: invoke undo" in result.stdout
     assert shop.query(COUNT) == [(1194,)]
     assert shop.query("SELECT to_regclass('stray')") == [(None,)]
     assert shop.redis("DBSIZE") == "0"

@@ -54,3 +54,14 @@ def test_a_terminal_gets_colours_and_a_pipe_does_not(scratch: Checkout) -> None:
     """The same status, with and without escape sequences."""
     assert "\x1b[32m" in typed(scratch, ["status"], "")[1]
     assert "\x1b" not in scratch.run("status").stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(scratch: Checkout) -> None:
+    """As in `invoke status | head -1`: no complaint, and the exit code is the task's own."""
+    process = scratch.start("status")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), said) == (0, "")

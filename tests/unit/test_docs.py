@@ -29,7 +29,7 @@ def arguments(name: str) -> list[Argument]:
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_is_documented(name: str) -> None:
     """Each task stands in the README, by the name people type, and has a help text of its own."""
-    named = {"migrate.up", "seed.load", "reset.clone", "backup.make", "restore.from"}
+    named = {"migrate.up", "seed.load", "reset.clone", "backup.make", "restore.from", "undo.last", "mark.make"}
     typed = name.partition(".")[0] if name in named else name
     assert f"`invoke {typed}" in (ROOT / "README.md").read_text()
     assert namespace()[name].__doc__

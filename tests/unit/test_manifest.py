@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drydock.backup import catalogue, manifest
 from drydock.errors import DrydockError
@@ -14,6 +17,8 @@ from tests.backups import make_backup
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+EMPTY = manifest.Manifest(name="20261121T120000Z", sequence=1, made="")
 
 
 def rewrite(folder: Path, change: dict[str, Any], *, without: tuple[str, ...] = ()) -> str:
@@ -37,6 +42,35 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     found = manifest.read(again)
     assert (found.tables, found.files, found.revisions) == (made.tables, made.files, made.revisions)
     assert found.identity == manifest.digest(made) == json.loads((again / manifest.FILE).read_text())["sha256"]
+
+
+@settings(deadline=None)
+@given(label=st.text(), facts=st.dictionaries(st.text(), st.text()), seconds=st.dictionaries(st.text(), st.floats()))
+def test_the_hash_is_that_of_the_canonical_document(
+    tmp_path_factory: pytest.TempPathFactory, label: str, facts: dict[str, str], seconds: dict[str, float]
+) -> None:
+    """Whatever stands in it: what is written carries the hash that every drydock expects, and is read by it."""
+    folder = tmp_path_factory.mktemp("manifest")
+    made = replace(EMPTY, label=label, settings=facts, seconds=seconds)
+    manifest.write(made, folder)
+    text = (folder / manifest.FILE).read_bytes()
+    assert manifest.digest_of_text(text) == json.loads(text)["sha256"] == manifest.digest(made)
+    assert manifest.read(folder).identity == manifest.digest(made)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    """Wherever it is, in the layout too; as an earlier drydock laid it out, and as this one does."""
+    entry = make_backup(tmp_path)
+    assert entry.manifest
+    for _ in range(2):
+        text = (entry.path / manifest.FILE).read_bytes()
+        manifest.parse(text, "whole")
+        for place in range(len(text) * 8):
+            flipped = bytearray(text)
+            flipped[place // 8] ^= 1 << place % 8
+            with pytest.raises(DrydockError, match=r"damaged|newer"):
+                manifest.parse(bytes(flipped), str(place))
+        manifest.write(entry.manifest, entry.path)
 
 
 def test_a_field_that_came_later_costs_no_proof(tmp_path: Path) -> None:

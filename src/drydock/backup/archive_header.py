@@ -45,12 +45,13 @@ def parse(head: bytes) -> ArchiveHeader:
         DrydockError: where it is cut off or makes no sense.
     """
     try:
-        return _parse(_Bytes(head))
+        return read(ByteReader(head))
     except (IndexError, ValueError) as error:
         raise damaged("its first bytes make no sense") from error
 
 
-def _parse(data: _Bytes) -> ArchiveHeader:
+def read(data: ByteReader) -> ArchiveHeader:
+    """Read the header and leave the reader behind it; raises IndexError and ValueError where there is none."""
     data.skip(len(MAGIC))
     version = (data.byte(), data.byte())
     data.skip(1)  # the revision
@@ -66,24 +67,27 @@ def _parse(data: _Bytes) -> ArchiveHeader:
     return ArchiveHeader(version, compression, database, server, pg_dump)
 
 
-def _compression(data: _Bytes, version: tuple[int, int], integer: int) -> str:
+def _compression(data: ByteReader, version: tuple[int, int], integer: int) -> str:
     """An algorithm since 1.15; before that a level, which was always zlib's."""
     if version >= (1, 15):
         return COMPRESSIONS[data.byte()]
     return "gzip" if data.integer(integer) else "none"
 
 
-class _Bytes:
-    """A cursor over bytes; running over their end is an IndexError."""
+class ByteReader:
+    """A cursor over an archive's bytes; running over their end is an IndexError, a text too long a ValueError."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, longest: int = _LONGEST_TEXT) -> None:
         self._data = data
+        self._longest = longest
         self._at = 0
 
     def skip(self, count: int) -> None:
+        """Leave out so many bytes."""
         self._at += count
 
     def byte(self) -> int:
+        """The next byte."""
         self._at += 1
         return self._data[self._at - 1]
 
@@ -94,8 +98,18 @@ class _Bytes:
         return -value if sign else value
 
     def text(self, size: int) -> str:
+        """A text; one that is absent is empty."""
+        return self.optional_text(size) or ""
+
+    def optional_text(self, size: int) -> str | None:
         """A length and then so many bytes; a negative length is no text at all (ReadStr)."""
         length = self.integer(size)
-        if length > _LONGEST_TEXT:
+        if length < 0:
+            return None
+        if length > self._longest:
             raise ValueError("a text of that length")
-        return bytes(self.byte() for _ in range(length)).decode(errors="replace")
+        found = self._data[self._at : self._at + length]
+        if len(found) < length:
+            raise IndexError
+        self._at += length
+        return found.decode(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import shutil
 from contextlib import ExitStack, contextmanager
@@ -90,7 +91,8 @@ class Catalogue:
         """All backups, newest first; unusable ones with their problem. Never one that is being written."""
         if not self.folder.is_dir():
             return []
-        found = [_entry(path) for path in self.folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
+        with os.scandir(self.folder) as inside:
+            found = [_entry(self.folder / one.name) for one in inside if NAME.fullmatch(one.name) and one.is_dir()]
         return sorted(found, key=lambda entry: entry.order, reverse=True)
 
     def find(self, wanted: str) -> Entry:

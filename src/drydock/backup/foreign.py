@@ -250,7 +250,7 @@ def _settle(environment: Environment, database: str, account: Account) -> tuple[
         if not tables and not connection.execute(_ANYTHING, quoted).rowcount:
             raise _nothing(account)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS public AUTHORIZATION {}").format(owner))
-    postgres.equip(environment, database)
+    postgres.equip(environment, database, task="restore")
     opened = () if environment.app.name in account.granted else tuple(tables)
     with postgres.administer(environment, database) as connection, connection.transaction():
         for schema in opened:

@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from psycopg import sql
 
 from drydock import postgres
-from drydock.backup import contents, encryption, packing, pg_program, workspace
+from drydock.backup import contents, encryption, packing, pg_program, table_of_contents, vector_indexes, workspace
 from drydock.backup.dump import CONTENTS, DUMP, GLOBALS
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.encryption import Sealing
     from drydock.backup.manifest import Manifest
+    from drydock.backup.table_of_contents import Item
+    from drydock.checkout import Role
     from drydock.environment import Environment
 
     Progress = Callable[[str, int, int], None]
 
 JOBS = 2
+TOC, LIST = "toc.dat", "list"
 SMALL = 32 << 20
 # A load is as good as never done until it is compared and swapped in, so that its commits need not reach the disk one
 # by one; index builds get the memory, which jobs share (POSTGRES_SHM holds both their graphs).
@@ -162,7 +165,10 @@ def _unpack(entry: Entry, manifest: Manifest, folder: Path, sealing: Sealing) ->
 
 
 def _restore(environment: Environment, manifest: Manifest, folder: Path, database: str, progress: Progress) -> None:
-    """Run pg_restore as the superuser: owners and rights come back as they were."""
+    """Run pg_restore, as the owner where all of it is the owner's: functions of the dump run with its rights then.
+
+    A check constraint calls functions as rows come in, and a dump that was taken in may have brought both.
+    """
     done = 0
 
     def each(line: str) -> None:
@@ -171,15 +177,54 @@ def _restore(environment: Environment, manifest: Manifest, folder: Path, databas
             done += 1
             progress("objects", done, max(done, len(manifest.tables)))
 
+    items, owner = table_of_contents.read((folder / DUMP / TOC).read_bytes()), environment.owner
+    its_own = manifest.roles.get("owner") == owner.name and table_of_contents.belongs_to(items, owner.name)
+    if not (its_own and manifest.owner_restores):
+        _run(environment.engine.run, environment.superuser, folder, database, each)
+        return
+    with postgres.connect(environment, owner, database) as connection:
+        # As pg_restore has it: every name in the dump says its schema.
+        connection.execute("SELECT set_config('search_path', '', false), set_config('statement_timeout', '0', false)")
+        schemas = [item for item in items if item.of_schema]
+        extensions = [item for item in items if item.of_extension]
+        indexes = vector_indexes.among(items)
+        policies = [item for item in items if item.of_row_security]
+        _execute(connection, schemas)
+        # The superuser's to create. Schemas alone are nothing that their scripts could call (manual 38.17.6.2).
+        with postgres.administer(environment, database) as superuser:
+            _execute(superuser, extensions)
+        apart = {item.number for item in (*schemas, *extensions, *indexes, *policies)}
+        listing = table_of_contents.listing(item for item in items if item.number not in apart)
+        (folder / LIST).write_text(listing, encoding="utf-8")
+        _run(environment.engine.run, owner, folder, database, each, f"--use-list={LIST}")
+        vector_indexes.build(environment, connection, indexes, lambda: each("finished item 0 INDEX"))
+        # Forced row-level security binds the owner: foreign keys would be checked against what it shows.
+        _execute(connection, policies)
+
+
+def _execute(connection: postgres.Connection, items: Iterable[Item]) -> None:
+    for item in items:
+        connection.execute(item.definition.encode())
+
+
+def _run(
+    start: Callable[..., subprocess.Popen[bytes]],
+    role: Role,
+    folder: Path,
+    database: str,
+    each: Callable[[str], None],
+    *options: str,
+) -> None:
     arguments = [
         "--format=directory",
         f"--jobs={JOBS}",
         "--exit-on-error",
         "--verbose",
+        *options,
         f"--dbname=dbname='{database}' options='{SESSION}'",
         DUMP,
     ]
-    process = environment.engine.run("pg_restore", arguments, folder=folder, stdout=subprocess.DEVNULL)
+    process = start("pg_restore", arguments, role=role, folder=folder, stdout=subprocess.DEVNULL)
     with pg_program.ending(process):
         pg_program.follow(process, "pg_restore", each)
 

@@ -59,6 +59,7 @@ class Manifest:
         revisions: heads recorded in the version table.
         commit: of git, with `+` where the work tree had changes; empty outside a repository.
         roles: names of the owner, app and backup roles.
+        owner_restores: False where the owner's objects need a superuser to create them; None where nobody looked.
         settings: the database's encoding, locale and what else a restore should find alike.
         schema_only: no rows were dumped.
         tables_only: the tables whose rows were dumped; empty for all.
@@ -88,6 +89,7 @@ class Manifest:
     revisions: list[str] = field(default_factory=list)
     commit: str = ""
     roles: dict[str, str] = field(default_factory=dict)
+    owner_restores: bool | None = None
     settings: dict[str, str] = field(default_factory=dict)
     schema_only: bool = False
     tables_only: list[str] = field(default_factory=list)
@@ -111,10 +113,17 @@ class Manifest:
         return sum(table.rows for table in self.tables.values())
 
 
+SEPARATORS = (",", ":")
+_LAYOUT = (b"\n   ", b"\n  ", b"\n ", b"\n")  # as deep as the document is
+_LAST = b',"sha256":"' + bytes(64) + b'"}'
+_KNOWN = frozenset(one.name for one in fields(Manifest))
+
+
 def write(manifest: Manifest, folder: Path) -> None:
     """Write `manifest.json`, with a hash of itself: a flipped bit in it is found like one in the dump."""
     document = document_of(manifest)
-    write_atomic(folder / FILE, json.dumps({**document, "sha256": _digest(document)}, indent=1) + "\n")
+    lines = json.dumps(document, sort_keys=True, indent=1, separators=SEPARATORS).removesuffix("\n}")
+    write_atomic(folder / FILE, f'{lines},\n "sha256":"{_digest(document)}"\n}}\n')
 
 
 def read(folder: Path) -> Manifest:
@@ -147,7 +156,7 @@ def parse(data: bytes, where: str) -> Manifest:
             hint="Upgrade drydock: pip install --upgrade drydock",
         )
     identity = document.pop("sha256", None)
-    if identity != _digest(document):
+    if identity != digest_of_text(data) and identity != _digest(document):
         raise DrydockError(f"{where} is damaged: it does not match its own hash.", hint="invoke backup.list")
     return _parse({**document, "identity": identity}, where)
 
@@ -158,20 +167,29 @@ def digest(manifest: Manifest) -> str:
     return manifest.identity or _digest(document_of(manifest))
 
 
+def digest_of_text(data: bytes) -> str:
+    """The hash of a manifest that is laid out as `write` does it, in a tenth of the time; of others anything.
+
+    A line feed stands between tokens alone: JSON has none within a string (RFC 8259, section 7).
+    """
+    for layout in _LAYOUT:
+        data = data.replace(layout, b"")
+    return hashlib.sha256(data[: -len(_LAST)] + b"}").hexdigest()
+
+
 def document_of(manifest: Manifest) -> dict[str, Any]:
     """What stands in `manifest.json`, but for its hash."""
     return {name: value for name, value in asdict(manifest).items() if name != "identity"}
 
 
 def _digest(document: dict[str, Any]) -> str:
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(document, sort_keys=True, separators=SEPARATORS)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _parse(document: dict[str, Any], where: str) -> Manifest:
     """Fields that an older drydock did not know take their defaults."""
-    known = {f.name for f in fields(Manifest)}
-    values = {key: value for key, value in document.items() if key in known}
+    values = {key: value for key, value in document.items() if key in _KNOWN}
     try:
         values["tables"] = {name: TableContent(**table) for name, table in values.get("tables", {}).items()}
         values["files"] = {name: PackedFile(**file) for name, file in values.get("files", {}).items()}

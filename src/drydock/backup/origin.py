@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _DATABASE = """SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, daticulocale
     FROM pg_database WHERE datname = current_database()"""
 
+# What only a superuser creates and anybody may own afterwards: functions in C, and those that are trusted not to leak.
+_PRIVILEGED = """SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE p.oid >= 16384 AND (p.proleakproof OR NOT l.lanpltrusted AND l.lanname <> 'sql')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+                        AND d.deptype = 'e') LIMIT 1"""
+
 
 def describe(environment: Environment, connection: Connection) -> dict[str, Any]:
     """The fields of a manifest that say where it comes from."""
@@ -34,6 +41,7 @@ def describe(environment: Environment, connection: Connection) -> dict[str, Any]
         "revisions": _revisions(environment, connection),
         "commit": commit(settings.root),
         "roles": {"owner": settings.owner, "app": settings.app_user, "backup": settings.backup_user},
+        "owner_restores": connection.execute(_PRIVILEGED).rowcount == 0,
         "settings": _settings(connection),
     }
 

@@ -20,6 +20,10 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
         yield process
     except BaseException:
         process.terminate()
+        # Before we wait: `docker run` ends only once it has got rid of what its container wrote.
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
         process.wait()
         raise
     finally:

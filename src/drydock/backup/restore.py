@@ -111,7 +111,7 @@ def restore_foreign(
     result = Restored(source=name, database=into or environment.settings.database)
     with _beside(environment, into) as database:
         with postgres.administer(environment) as connection:
-            postgres.create_database(environment, connection, database)
+            postgres.create_database(environment, connection, database, task="restore")
         result.carried = foreign.load(environment, source, database, dealings.report, dealings.progress)
         result.seconds["load"] = round(time.monotonic() - begun, 3)
         if not result.carried.complete:
@@ -190,7 +190,7 @@ def _adopt(environment: Environment, manifest: Manifest, database: str) -> None:
                     sql.Identifier(environment.app.name)
                 )
             )
-    postgres.equip(environment, database)
+    postgres.equip(environment, database, task="restore")
 
 
 def _migrate(environment: Environment, database: str, dealings: Dealings) -> list[str]:

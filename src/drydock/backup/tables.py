@@ -16,10 +16,10 @@ from drydock.errors import DrydockError, RefusedError
 from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from drydock.backup.catalogue import Entry
-    from drydock.backup.manifest import Manifest
+    from drydock.backup.manifest import Manifest, TableContent
     from drydock.backup.restore import Dealings
     from drydock.environment import Environment
     from drydock.postgres import Connection
@@ -59,16 +59,35 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: 
     with scratch.database(environment) as source:
         loaded = load.load(environment, entry, source, dealings.progress)
         result.seconds["load"] = loaded.load_seconds
-        with _copy_of_live(environment) as (connection, coming):
-            dealings.report(f"{live} is closed while its copy is changed")
-            _replace(environment, source, coming, tables)
-            _compare(environment, manifest, coming, tables)
-            reached(Point.RESTORE_CHECKED)
-            template.swap(connection, live, coming)
-            reached(Point.RESTORE_SWAPPED)
+        dealings.report(f"{live} is closed while its copy is changed")
+        wanted_contents = {name: manifest.tables[name] for name in tables}
+        replace(environment, lambda: postgres.administer(environment, source), wanted_contents)
     result.previous = live + template.PREVIOUS
     result.seconds["swap"] = round(time.monotonic() - begun - loaded.load_seconds, 3)
     return result
+
+
+def replace(
+    environment: Environment, there: Callable[[], Connection], expected: Mapping[str, TableContent | None]
+) -> None:
+    """Replace the rows of some tables in a copy of the live database, check it, and swap it in.
+
+    Args:
+        environment: whose database.
+        there: connects, as a superuser, to the database with the rows to take: of any server of the same major.
+        expected: the tables by qualified name, with what they hold there; None where that is to be found out.
+
+    Raises:
+        DrydockError: where a table's columns differ, rows would refer to rows that are not there, or did not come out
+            as they were; the live database is untouched then.
+    """
+    live = environment.settings.database
+    with _copy_of_live(environment) as (connection, coming):
+        _replace(environment, there, coming, list(expected))
+        _compare(environment, there, coming, expected)
+        reached(Point.RESTORE_CHECKED)
+        template.swap(connection, live, coming)
+        reached(Point.RESTORE_SWAPPED)
 
 
 def _tables(manifest: Manifest, wanted: Sequence[str]) -> list[str]:
@@ -103,9 +122,9 @@ def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
         template.drop_behind(connection, live + template.LEAVING)
 
 
-def _replace(environment: Environment, source: str, target: str, tables: list[str]) -> None:
+def _replace(environment: Environment, source: Callable[[], Connection], target: str, tables: list[str]) -> None:
     """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
-    with postgres.administer(environment, source) as there, postgres.administer(environment, target) as here:
+    with source() as there, postgres.administer(environment, target) as here:
         columns = {table: _columns(there, here, table) for table in tables}
         with here.transaction():
             here.execute("SET LOCAL session_replication_role = replica")
@@ -191,13 +210,24 @@ def _orphans(here: Connection, child: str, parent: str, columns: Any, others: An
     return int(row[0])
 
 
-def _compare(environment: Environment, manifest: Manifest, database: str, tables: list[str]) -> None:
-    with postgres.administer(environment, database) as connection:
-        contents.prepare(connection)
-        found = contents.tables(connection, tables)
-    differing = [name for name in tables if found.get(name) != manifest.tables[name]]
+def _compare(
+    environment: Environment,
+    there: Callable[[], Connection],
+    database: str,
+    expected: Mapping[str, TableContent | None],
+) -> None:
+    found = _contents(postgres.administer(environment, database), expected)
+    unknown = [name for name, content in expected.items() if content is None]
+    wanted = {**expected, **_contents(there(), unknown)} if unknown else expected
+    differing = [name for name in expected if found.get(name) != wanted[name]]
     if differing:
-        raise DrydockError(f"{', '.join(differing)} did not come out as they were backed up.")
+        raise DrydockError(f"{', '.join(differing)} did not come out as they were.")
+
+
+def _contents(connection: Connection, tables: Iterable[str]) -> dict[str, TableContent]:
+    with connection:
+        contents.prepare(connection)
+        return contents.tables(connection, list(tables))
 
 
 def _identifier(table: str) -> sql.Identifier:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# Turns on what is not brought up with the servers.
+ARCHIVE = "archive"
 # Long-form mounts, secrets from files and `name:` all work from here on; 2.0 to 2.16 were not tried.
 OLDEST = (2, 17)
 INSTALL = "Install the Compose plugin (docker-compose-plugin, or docker-compose on Debian), or set ENGINE=embedded."
@@ -28,13 +30,13 @@ class Compose:
     files: tuple[Path, ...]
     variables: Mapping[str, str]
 
-    def up(self) -> None:
-        """Create and start what is missing or has changed; does not wait for health.
+    def up(self, *services: str) -> None:
+        """Create and start what is missing or has changed of these services; does not wait for health.
 
         Raises:
             EngineError: with what compose said.
         """
-        self._run("up", "--detach", "--remove-orphans", "--quiet-pull")
+        self._run("up", "--detach", "--remove-orphans", "--quiet-pull", *services)
 
     def down(self) -> None:
         """Stop and remove the containers and the network; volumes stay."""
@@ -43,7 +45,8 @@ class Compose:
     def _run(self, *arguments: str) -> None:
         files = [part for path in self.files for part in ("--file", str(path))]
         # The project's own .env is drydock's business: compose would read it for its variables.
-        command = ["docker", "compose", "--env-file", os.devnull, *files, "--progress", "plain", *arguments]
+        options = ["--env-file", os.devnull, *files, "--profile", ARCHIVE, "--progress", "plain"]
+        command = ["docker", "compose", *options, *arguments]
         result = _docker(command, child_environment(self.variables))
         if result.returncode:
             raise EngineError(f"docker compose {arguments[0]} failed: {_said(result.stderr)}.", hint="invoke doctor")

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drydock.checkout import HOST
+from drydock.engine import POSTGRES
 from drydock.errors import DrydockError
 from drydock.files import write_atomic
 
@@ -99,7 +101,12 @@ def _secrets(checkout: Checkout, redis_configuration: str) -> dict[str, str]:
         # database name of its own, so the third field is a star.
         "pgpass": "".join(
             f"127.0.0.1:5432:*:{role.name}:{role.password}\n"
-            for role in (checkout.superuser, checkout.owner, checkout.app, checkout.backup)
+            for role in (checkout.superuser, checkout.owner, checkout.app, checkout.backup, checkout.replication)
+        ),
+        # The archiver's side: the server by its name in the containers' network, or on whatever port of this machine.
+        "pgpass_archiver": "".join(
+            f"{server}:*:{checkout.replication.name}:{checkout.replication.password}\n"
+            for server in (f"{POSTGRES}:5432", f"{HOST}:*")
         ),
         "redis_password": settings.redis_password,
         "redis.conf": f"{redis_configuration}\nrequirepass {settings.redis_password}\n{limits}",

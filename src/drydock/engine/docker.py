@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import re
 import signal
 import subprocess
-import tarfile
-from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException, NotFound
 
 from drydock import ports
 from drydock.checkout import SUPERUSER
-from drydock.engine import MAJOR, POSTGRES, REDIS, SERVICES, ServiceState, Volume, compose, configuration
+from drydock.engine import MAJOR, POSTGRES, REDIS, SERVICES, ServiceState, Volume, compose, configuration, declaration
 from drydock.engine import docker_programs as programs
+from drydock.engine.declaration import postgres_volume
+from drydock.engine.docker_answers import failing, reason, service_state
+from drydock.engine.docker_archiver import Archiver, unpause
 from drydock.errors import EngineError
 from drydock.images.resolve import major_of, resolve
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from drydock.checkout import Checkout, Role
     from drydock.checks import Check
+    from drydock.engine.docker_beside import DockerBeside
 
-LABEL = "io.drydock.checkout"
+LABEL, SERVICE = "io.drydock.checkout", "com.docker.compose.service"
 OLDEST = (20, 10)
 ANY_VERSION = "1.41"  # not sent with the one question that is asked before the engine's version is known
 START_INTERVAL = (25, 0)  # the first engine that knows health_check.start_interval
@@ -59,7 +61,7 @@ def _client(problem: str, hint: str) -> tuple[docker.DockerClient, str]:
         found = asking.api.version(api_version=False)
         return docker.from_env(version=found["ApiVersion"], timeout=60), str(found["Version"])
     except (DockerException, OSError) as error:
-        raise EngineError(f"{problem} ({_reason(error)}).", hint=hint) from error
+        raise EngineError(f"{problem} ({reason(error)}).", hint=hint) from error
     finally:
         asking.close()
 
@@ -80,6 +82,14 @@ class DockerEngine:
             "The Docker engine of this environment does not answer",
             "Start Docker. The data is in its volumes and stays there.",
         )
+        self._archiver = Archiver(self)
+
+    @cached_property
+    def beside(self) -> DockerBeside:
+        """Volumes and servers beside the environment's own."""
+        from drydock.engine.docker_beside import DockerBeside
+
+        return DockerBeside(self)
 
     def describe(self) -> str:
         """Docker's and compose's versions."""
@@ -88,30 +98,40 @@ class DockerEngine:
     def start(self, report: Callable[[str], None]) -> None:
         """Resolve the images, then let compose create and start what is missing or has changed."""
         compose.version()
-        chosen = {service: resolve(self.client, self.checkout, service, report) for service in SERVICES}
-        self._refuse_other_major(chosen[POSTGRES])
+        self.prepare(report)
+        self._refuse_other_volume()
         self._forget_unfinished(report)
-        configuration.render(self.checkout)
-        self.checkout.record(images=chosen)
         self._unpause()
         try:
-            self._compose().up()
+            self.declaration().up(*SERVICES)
         except EngineError as error:
             # Between the look at the ports and the start somebody else may have taken one.
             raise ports.explain(self.checkout) or error from error
 
+    def prepare(self, report: Callable[[str], None]) -> None:
+        """Have what every server needs: its image, the configuration and the secrets as files."""
+        chosen = {service: resolve(self.client, self.checkout, service, report) for service in SERVICES}
+        self._refuse_other_image(chosen[POSTGRES])
+        configuration.render(self.checkout)
+        self.checkout.record(images=chosen)
+
     def stop(self) -> bool:
         """Stop and remove the containers; volumes stay."""
-        ran = any(state.status != "absent" for state in self.inspect().values())
+        ran = any(state.status != "absent" for state in (*self.inspect().values(), self.archiver()))
         if ran:
-            self._compose().down()
+            with failing("stop Postgres before the archiver"):
+                self._archiver.let_postgres_end()
+            self.declaration().down()
         return ran
 
     def destroy(self) -> list[str]:
         """Remove containers, network and volumes that carry this checkout's label."""
         self.stop()
+        for name in self.beside.servers():
+            self.beside.end(name)
+        self._remove_tools()
         removed = []
-        with _failing("remove this checkout's volumes"):
+        with failing("remove this checkout's volumes"):
             for volume in self._volumes():
                 volume.remove()
                 removed.append(volume.name)
@@ -120,19 +140,39 @@ class DockerEngine:
     def inspect(self) -> dict[str, ServiceState]:
         """The state of both containers, from one listing and one look at each."""
         states = dict.fromkeys(SERVICES, ServiceState(status="absent"))
-        with _failing("ask Docker for the state of the containers"):
-            for container in self._containers():
-                states[container.labels["com.docker.compose.service"]] = _service_state(container.attrs)
+        with failing("ask Docker for the state of the containers"):
+            for container in self.containers():
+                if (service := container.labels.get(SERVICE, POSTGRES)) in SERVICES:
+                    states[service] = service_state(container.attrs)
         return states
+
+    def start_archiver(self, report: Callable[[str], None]) -> None:
+        """Let compose create and start the archiver's container, where it is missing or has changed."""
+        with failing("start the archiver"):
+            self._archiver.start(report)
+
+    def stop_archiver(self) -> bool:
+        """Stop and remove the archiver's container; False where there was none."""
+        with failing("stop the archiver"):
+            return self._archiver.stop()
+
+    def archiver(self) -> ServiceState:
+        """The state of the archiver's container."""
+        with failing("look at the archiver's container"):
+            return self._archiver.state()
+
+    def declaration(self, user: str = "") -> compose.Compose:
+        """What compose is called with; `user` is the archiver's, and asked for where that is started."""
+        return declaration.make(self.checkout, modern=version_tuple(self.version) >= START_INTERVAL, user=user)
 
     def fingerprint(self) -> str:
         """The image's content address."""
-        with _failing("look at the Postgres image"):
+        with failing("look at the Postgres image"):
             return str(self._container(POSTGRES).attrs["Image"])
 
     def logs(self, service: str, *, lines: int, follow: bool = False) -> Iterator[str]:
         """The container's last lines; with `follow`, those to come as well."""
-        with _failing(f"read the log of {service}"):
+        with failing(f"read the log of {service}"):
             stream = self._container(service).logs(tail=lines, stream=True, follow=follow)
             pending = b""
             for chunk in stream:
@@ -159,10 +199,22 @@ class DockerEngine:
         secret = self.checkout.settings.folder / "secrets" / "pgpass"
         mounts = {folder.absolute(): programs.FOLDER, secret: programs.PASSWORDS}
         command = programs.beside(container, connection, f"{programs.TOOL}={self.checkout.state.checkout}", mounts)
-        with _failing("ask Docker how it runs"):
+        with failing("ask Docker how it runs"):
             user = programs.host_user(self.client.info()["SecurityOptions"])
         what = [f"--user={user}", f"--entrypoint={program}", container.attrs["Image"], *arguments]
         return programs.start([*command, *what], stdin, stdout)
+
+    def tool(
+        self, program: str, arguments: Sequence[str], *, folder: Path, stdout: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a program that needs no server, in a container of the image that runs, or that a start would take."""
+        with failing(f"run {program}"):
+            user = programs.host_user(self.client.info()["SecurityOptions"])
+            image = self.checkout.state.images.get(POSTGRES) or resolve(
+                self.client, self.checkout, POSTGRES, lambda _: None
+            )
+        command = [*programs.alone(self.checkout, folder, user), f"--entrypoint={program}", image, *arguments]
+        return programs.start(command, subprocess.DEVNULL, stdout)
 
     def interactive(self, program: str, arguments: Sequence[str]) -> int:
         """Run psql or redis-cli inside its container on the user's terminal."""
@@ -185,10 +237,10 @@ class DockerEngine:
 
     def volumes(self) -> list[Volume]:
         """This checkout's volumes, with sizes as Docker counts them."""
-        with _failing("list this checkout's volumes"):
+        with failing("list this checkout's volumes"):
             sizes = {v["Name"]: v["UsageData"]["Size"] for v in self.client.df()["Volumes"] or [] if v.get("UsageData")}
             return [
-                Volume(v.name, REDIS if v.name.endswith("-redis") else POSTGRES, sizes.get(v.name))
+                Volume(v.name, REDIS if v.name == f"{self.checkout.state.name}-redis" else POSTGRES, sizes.get(v.name))
                 for v in self._volumes()
             ]
 
@@ -205,25 +257,26 @@ class DockerEngine:
             return None
         image = self.checkout.state.images.get(POSTGRES) or self.checkout.settings.postgres_image
         container = self.client.containers.create(
-            image, volumes={name: {"bind": DATA, "mode": "ro"}}, labels={LABEL: "look"}
+            image, volumes={name: {"bind": DATA, "mode": "ro"}}, labels={programs.TOOL: self.checkout.state.checkout}
         )
         try:
             stream, _ = container.get_archive(f"{DATA}/PG_VERSION")
-            return int(_only_file(b"".join(stream)))
+            return int(programs.only_file(b"".join(stream)))
         except NotFound:
             return None
         finally:
             container.remove(v=False)
 
-    def _refuse_other_major(self, image: str) -> None:
+    def _refuse_other_image(self, image: str) -> None:
         found = major_of(self.client, image)
         if found not in {None, MAJOR}:
             raise EngineError(
                 f"{image} is Postgres {found}; this drydock runs {MAJOR}.", hint="Set POSTGRES_IMAGE in .env."
             )
+
+    def _refuse_other_volume(self) -> None:
         if self.inspect()[POSTGRES].status != "absent":
             return
-        self.checkout.record(images={**self.checkout.state.images, POSTGRES: image})
         held = self.volume_major()
         if held not in {None, MAJOR}:
             name = postgres_volume(self.checkout)
@@ -243,49 +296,26 @@ class DockerEngine:
         stale = [volume for volume in self._volumes() if volume.name == name]
         if stale:
             report("the last initialisation was interrupted: starting it afresh")
-            with _failing(f"remove the unfinished volume {name}"):
-                for container in self._containers():
+            with failing(f"remove the unfinished volume {name}"):
+                for container in self.containers():
                     container.remove(force=True)
                 stale[0].remove()
 
     def _unpause(self) -> None:
-        with _failing("unpause the containers"):
-            for container in self._containers():
-                if container.status == "paused":
-                    container.unpause()
+        with failing("unpause the containers"):
+            for container in self.containers():
+                unpause(container)
+
+    def _remove_tools(self) -> None:
+        """Remove what a killed task left: containers to look into a volume or write to it, and tools never started."""
+        label = f"{programs.TOOL}={self.checkout.state.checkout}"
+        with failing("remove containers of tools that were killed"):
+            for container in self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
+                container.remove(force=True, v=True)
 
     def _still_initialising(self) -> bool:
         state = self.inspect()[POSTGRES]
         return state.running and state.restarts == 0
-
-    def _compose(self) -> compose.Compose:
-        folder = configuration.compose_folder(self.checkout.settings)
-        modern = version_tuple(self.version) >= START_INTERVAL
-        files = [folder / "compose.yaml", *([folder / "start-interval.yaml"] if modern else [])]
-        if self.checkout.settings.throwaway:
-            files.append(folder / "throwaway.yaml")
-        return compose.Compose(tuple(files), self._variables(health_interval="5s" if modern else "1s"))
-
-    def _variables(self, health_interval: str) -> dict[str, str]:
-        settings, state = self.checkout.settings, self.checkout.state
-        values = {
-            "NAME": state.name,
-            "CHECKOUT": state.checkout,
-            "ROOT": str(settings.root),
-            "FOLDER": str(settings.folder),
-            "STARTED_WITH": configuration.digest(self.checkout),
-            "POSTGRES_IMAGE": state.images.get(POSTGRES, settings.postgres_image),
-            "REDIS_IMAGE": state.images.get(REDIS, settings.redis_image),
-            "POSTGRES_PORT": str(state.postgres_port),
-            "REDIS_PORT": str(state.redis_port),
-            "POSTGRES_MEMORY": settings.postgres_memory,
-            "POSTGRES_SHM": settings.postgres_shm,
-            "REDIS_MEMORY": settings.redis_memory,
-            "HEALTH_INTERVAL": health_interval,
-            "POSTGRES_VOLUME": postgres_volume(self.checkout),
-            "REDIS_VOLUME": f"{state.name}-redis",
-        }
-        return {f"DRYDOCK_{name}": value for name, value in values.items()}
 
     def _as(self, role: str) -> list[str]:
         """Options of `docker exec` that connect a client program as `role`, the password coming from a file."""
@@ -293,53 +323,15 @@ class DockerEngine:
         values["PGPASSFILE"] = programs.PASSWORDS
         return [part for name, value in values.items() for part in ("--env", f"{name}={value}")]
 
-    def _containers(self) -> list[Any]:
-        filters = {"label": [f"{LABEL}={self.checkout.state.checkout}", "com.docker.compose.service"]}
+    def containers(self, service: str = "") -> list[Any]:
+        """This checkout's containers, or that of one service."""
+        filters = {"label": [f"{LABEL}={self.checkout.state.checkout}", f"{SERVICE}={service}" if service else SERVICE]}
         return list(self.client.containers.list(all=True, filters=filters, ignore_removed=True))
 
     def _container(self, service: str) -> Any:
-        for container in self._containers():
-            if container.labels["com.docker.compose.service"] == service:
-                return container
+        for container in self.containers(service):
+            return container
         raise EngineError(f"The {service} container does not exist.", hint="invoke up")
 
     def _volumes(self) -> list[Any]:
         return list(self.client.volumes.list(filters={"label": f"{LABEL}={self.checkout.state.checkout}"}))
-
-
-def postgres_volume(checkout: Checkout) -> str:
-    """The volume of the current incarnation; the Postgres major is in its name."""
-    return f"{checkout.state.name}-postgres-{MAJOR}-{checkout.state.incarnation}"
-
-
-@contextmanager
-def _failing(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (APIError, ImageNotFound, OSError, DockerException) as error:
-        raise EngineError(f"Could not {doing}: {_reason(error)}.", hint="invoke doctor") from error
-
-
-def _only_file(archive: bytes) -> bytes:
-    """The content of the single file in a tar archive, which is how Docker hands a file out."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        stream = tar.extractfile(tar.getmembers()[0])
-        return stream.read() if stream else b""
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause in one line, without the SDK's wrapping."""
-    text = getattr(error, "explanation", None) or str(error)
-    found = re.search(r"(FileNotFoundError|ConnectionRefusedError|PermissionError)\(\d+, '([^']+)'", text)
-    return (found.group(2) if found else text.splitlines()[0]).rstrip(".")
-
-
-def _service_state(attributes: dict[str, Any]) -> ServiceState:
-    state = attributes["State"]
-    return ServiceState(
-        status=state["Status"],
-        exit_code=state["ExitCode"] if state["Status"] in {"exited", "dead", "restarting"} else None,
-        restarts=attributes.get("RestartCount", 0),
-        health=state.get("Health", {}).get("Status", ""),
-        detail=f"{attributes['Config']['Image']} ({attributes['Id'][:12]})",
-    )

@@ -6,11 +6,14 @@ import csv
 import io
 import os
 import subprocess
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from drydock.checkout import Checkout
 
 PASSWORDS = "/run/secrets/pgpass"
 FOLDER = "/exchange"
@@ -27,6 +30,19 @@ def beside(container: Any, connection: Sequence[str], label: str, mounts: dict[P
 
     What is left to say: the user, the entry point and the image.
     """
+    return [*_container(label, mounts), f"--network=container:{container.id}", *connection]
+
+
+def alone(checkout: Checkout, folder: Path, user: str) -> list[str]:
+    """The beginning of a command for a container without a network, as `user`, that has nothing but a folder.
+
+    What is left to say: the entry point and the image.
+    """
+    label = f"{TOOL}={checkout.state.checkout}"
+    return [*_container(label, {folder.absolute(): FOLDER}), "--network=none", "--env=TZ=UTC", f"--user={user}"]
+
+
+def _container(label: str, mounts: dict[Path, str]) -> list[str]:
     folders = [part for source, target in mounts.items() for part in ("--mount", _mount(source, target))]
     return [
         "docker",
@@ -38,10 +54,8 @@ def beside(container: Any, connection: Sequence[str], label: str, mounts: dict[P
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
         "--log-driver=none",
-        f"--network=container:{container.id}",
         f"--label={label}",
         f"--workdir={FOLDER}",
-        *connection,
         *folders,
     ]
 
@@ -50,6 +64,13 @@ def host_user(security_options: Sequence[str]) -> str:
     """The calling user, as `docker run --user` takes it: a rootless engine's user is the root of its containers."""
     rootless = any("rootless" in option for option in security_options)
     return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
+
+
+def only_file(archive: bytes) -> bytes:
+    """The content of the single file in a tar archive, which is how Docker hands a file out."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        stream = tar.extractfile(tar.getmembers()[0])
+        return stream.read() if stream else b""
 
 
 def start(command: list[str], stdin: int | None, stdout: int | None) -> subprocess.Popen[bytes]:

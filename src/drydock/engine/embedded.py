@@ -9,11 +9,24 @@ import subprocess
 import time
 from collections import deque
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drydock.checkout import HOST, Role
-from drydock.engine import MAJOR, POSTGRES, REDIS, SERVICES, ServiceState, Volume, cluster, configuration, wheels
+from drydock.engine import (
+    ARCHIVER,
+    MAJOR,
+    POSTGRES,
+    REDIS,
+    SERVICES,
+    ServiceState,
+    Volume,
+    cluster,
+    configuration,
+    wheels,
+)
+from drydock.engine.embedded_archiver import Archiver
 from drydock.engine.processes import Server, clean_environment, end_all, unprivileged
 from drydock.errors import EngineError
 
@@ -22,11 +35,12 @@ if TYPE_CHECKING:
 
     from drydock.checkout import Checkout
     from drydock.checks import Check
+    from drydock.engine.embedded_beside import EmbeddedBeside
 
 # SIGINT is Postgres's fast shutdown: it ends connections and writes a checkpoint. SIGTERM makes Redis save and end.
 ENDING = {POSTGRES: signal.SIGINT, REDIS: signal.SIGTERM}
 PID_FILES = {POSTGRES: cluster.PID_FILE, REDIS: "redis.pid"}
-VOLUME = re.compile(r"postgres-\d+-\d+|redis")
+VOLUME = re.compile(rf"postgres-\d+-(?:\d+|[a-z][a-z0-9_-]*)|{REDIS}")
 # Programs that refuse to run as root.
 UNPRIVILEGED = frozenset({"initdb", "pg_ctl", "pg_resetwal", "pg_rewind", "pg_upgrade", "postgres"})
 # The wheel's psql was built on Red Hat and looks for terminals in two of these folders; Debian keeps them
@@ -44,6 +58,14 @@ class EmbeddedEngine:
         self.checkout = checkout
         self.folder = checkout.settings.folder
         self.servers = {service: Server(service, self.folder, PID_FILES[service]) for service in SERVICES}
+        self._archiver = Archiver(checkout)
+
+    @cached_property
+    def beside(self) -> EmbeddedBeside:
+        """Volumes and servers beside the environment's own."""
+        from drydock.engine.embedded_beside import EmbeddedBeside
+
+        return EmbeddedBeside(self)
 
     def describe(self) -> str:
         """The servers' versions."""
@@ -52,29 +74,36 @@ class EmbeddedEngine:
 
     def start(self, report: Callable[[str], None]) -> None:
         """Start what is not running, or runs otherwise than declared; a first start initialises the data directory."""
-        unprivileged()
-        problem = wheels.available()
-        if problem:
-            raise EngineError(problem, hint=wheels.INSTALL)
-        with _failing("start the servers"):
-            for name in ("volumes", "logs", "run"):
-                (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+        self.prepare()
+        with failing("start the servers"):
             cluster.refuse_foreign(self.folder / "volumes", self.volume(POSTGRES))
-            configuration.render(self.checkout)
             # Redis first: it loads its data while initdb, a second long, goes on.
             self._ensure(REDIS, report)
             self._ensure(POSTGRES, report)
 
+    def prepare(self) -> None:
+        """Have what every server needs: programs that run here, folders, the configuration and the secrets as files."""
+        unprivileged()
+        problem = wheels.available()
+        if problem:
+            raise EngineError(problem, hint=wheels.INSTALL)
+        with failing("prepare the servers"):
+            for name in ("volumes", "logs", "run"):
+                (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+            configuration.render(self.checkout)
+
     def stop(self) -> bool:
-        """Stop both servers cleanly; False where nothing ran."""
-        with _failing("stop the servers"):
-            ran = {service: self.servers[service].stop(self.volume(service), ENDING[service]) for service in SERVICES}
-            return any(ran.values())
+        """Stop both servers cleanly, and the archiver after Postgres; False where nothing ran."""
+        with failing("stop the servers"):
+            self._archiver.resume()
+            return any([self._end(POSTGRES), self._archiver.stop(), self._end(REDIS)])
 
     def destroy(self) -> list[str]:
         """Stop both servers and remove their volumes, logs and notes; returns the names of what was removed."""
         self.stop()
-        with _failing("remove this checkout's data"):
+        for volume in self.beside.servers():
+            self.beside.end(volume)
+        with failing("remove this checkout's data"):
             volumes = self._volume_folders()
             for folder in volumes:
                 cluster.remove(folder)
@@ -88,6 +117,20 @@ class EmbeddedEngine:
         """The state of both processes, from their notes and the kernel; health is for the caller to probe."""
         return {service: self._inspect(service) for service in SERVICES}
 
+    def start_archiver(self, report: Callable[[str], None]) -> None:
+        """Start pg_receivewal in the part's folder."""
+        with failing("start the archiver"):
+            self._archiver.start(report)
+
+    def stop_archiver(self) -> bool:
+        """End pg_receivewal; False where none ran."""
+        with failing("stop the archiver"):
+            return self._archiver.stop()
+
+    def archiver(self) -> ServiceState:
+        """The state of pg_receivewal."""
+        return self._archiver.state()
+
     def fingerprint(self) -> str:
         """The wheel's, the server's and pgvector's versions."""
         found = wheels.versions()
@@ -95,13 +138,13 @@ class EmbeddedEngine:
 
     def logs(self, service: str, *, lines: int, follow: bool = False) -> Iterator[str]:
         """The log's last lines; with `follow`, those to come until the server ends or the caller stops asking."""
-        log = self.servers[service].log
+        log = (self._archiver.process if service == ARCHIVER else self.servers[service]).log
         if not log.exists():
             return
-        with _failing(f"read {log}"), log.open(encoding="utf-8", errors="replace") as stream:
+        with failing(f"read {log}"), log.open(encoding="utf-8", errors="replace") as stream:
             yield from (line.rstrip("\n") for line in deque(stream, maxlen=lines))
             if follow:
-                yield from _lines_to_come(stream, lambda: self._inspect(service).status in {"running", "paused"})
+                yield from _lines_to_come(stream, lambda: self._goes_on(service))
 
     def run(
         self,
@@ -115,7 +158,7 @@ class EmbeddedEngine:
     ) -> subprocess.Popen[bytes]:
         """Start a program of the wheels; the password is in its environment."""
         prefix = unprivileged() if program in UNPRIVILEGED else []
-        with _failing(f"run {program}"):
+        with failing(f"run {program}"):
             # Not close_fds: a program that outlives its killed task keeps the locks of what it works on.
             return subprocess.Popen(
                 [*prefix, wheels.program(program), *arguments],
@@ -124,6 +167,22 @@ class EmbeddedEngine:
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 env=self._as(role or self.checkout.superuser),
+                close_fds=False,
+            )
+
+    def tool(
+        self, program: str, arguments: Sequence[str], *, folder: Path, stdout: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a program of the wheels that needs no server."""
+        prefix = unprivileged() if program in UNPRIVILEGED else []
+        with failing(f"run {program}"):
+            return subprocess.Popen(
+                [*prefix, wheels.program(program), *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                env=clean_environment({"TZ": "UTC", "LC_ALL": "C"}),
                 close_fds=False,
             )
 
@@ -136,7 +195,7 @@ class EmbeddedEngine:
         before = signal.signal(signal.SIGINT, lambda *_: None)
         environment = {"TERMINFO_DIRS": TERMINALS} | self._as(self.checkout.app)
         try:
-            with _failing(f"run {program}"):
+            with failing(f"run {program}"):
                 command = [str(wheels.program(program)), *address, *arguments]
                 code = subprocess.run(command, check=False, env=environment).returncode
         finally:
@@ -146,7 +205,7 @@ class EmbeddedEngine:
 
     def volumes(self) -> list[Volume]:
         """The volumes with the space they take on disk."""
-        with _failing("look at this checkout's data"):
+        with failing("look at this checkout's data"):
             return [
                 Volume(folder.name, folder.name.partition("-")[0], _size(folder), cluster.major_of(folder))
                 for folder in self._volume_folders()
@@ -162,6 +221,13 @@ class EmbeddedEngine:
         """The folder of a service's data, whether it exists or not."""
         incarnation = self.checkout.state.incarnation
         return self.folder / "volumes" / (cluster.volume_name(incarnation) if service == POSTGRES else REDIS)
+
+    def _goes_on(self, service: str) -> bool:
+        state = self.archiver() if service == ARCHIVER else self._inspect(service)
+        return state.status in {"running", "paused"}
+
+    def _end(self, service: str) -> bool:
+        return self.servers[service].stop(self.volume(service), ENDING[service])
 
     def _ensure(self, service: str, report: Callable[[str], None]) -> None:
         server, volume, declared = self.servers[service], self.volume(service), self._declared(service)
@@ -233,7 +299,8 @@ class EmbeddedEngine:
 
 
 @contextmanager
-def _failing(doing: str) -> Iterator[None]:
+def failing(doing: str) -> Iterator[None]:
+    """Turn what the operating system refuses into a sentence that says what was being done."""
     try:
         yield
     except OSError as error:

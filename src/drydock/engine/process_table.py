@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = frozenset({"postgres", "redis-server", "initdb", "unshare"})
+NAMES = frozenset({"postgres", "redis-server", "initdb", "pg_receivewal", "unshare"})
 EXIT_TIMEOUT = 1.0  # seconds that a process which has left its folder gets to end
 
 # Servers started by this very process. One that ends stays a zombie until its Popen is polled, and a Popen that is

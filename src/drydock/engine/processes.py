@@ -34,7 +34,10 @@ AS_USER = "Run drydock as an ordinary user, or use the docker engine."
 
 @dataclass(frozen=True)
 class Launch:
-    """What is written down of a launch: the process, the name of its volume, and a hash of what it was started with."""
+    """What is written down of a launch: the process, its volume, and a hash of what it was started with.
+
+    The volume is a name, or a path where it is not among the checkout's volumes.
+    """
 
     pid: int
     volume: str
@@ -125,11 +128,14 @@ class Server:
             return None
 
     def pid(self, volume: Path) -> int | None:
-        """The server's process, proven to work in the launched volume, or in `volume` where no launch is known."""
+        """The server's process, proven to work in the launched volume or in `volume`."""
         launch = self.launched()
-        folder = os.path.realpath(self._volumes / launch.volume if launch else volume)
-        candidates = (launch.pid if launch else 0, read_pid(Path(folder) / self._pid_file))
-        return next((pid for pid in candidates if pid and works_in(pid, folder)), None)
+        for folder in map(os.path.realpath, dict.fromkeys((self._folder(launch, volume), volume))):
+            candidates = (launch.pid if launch else 0, read_pid(Path(folder) / self._pid_file))
+            found = next((pid for pid in candidates if pid and works_in(pid, folder)), None)
+            if found:
+                return found
+        return None
 
     def status(self, volume: Path) -> tuple[str, int | None, int | None]:
         """`running`, `paused`, `exited` or `absent`; the process, where there is one; the exit code, where known."""
@@ -142,7 +148,9 @@ class Server:
             return "absent", None, None
         return "exited", None, exit_code(launch.pid)
 
-    def launch(self, command: Sequence[str], volume: Path, *, started_with: str) -> None:
+    def launch(
+        self, command: Sequence[str], volume: Path, *, started_with: str, variables: Mapping[str, str] | None = None
+    ) -> None:
         """Start the server in its volume and write it down; returns at once.
 
         It gets a session of its own, so that neither Ctrl-C nor the end of the task's terminal reaches it.
@@ -158,12 +166,13 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 # One language in the log, and macOS's postmaster needs a locale that asks no system service.
-                env=clean_environment({"LC_ALL": "C"}),
+                env=clean_environment({"LC_ALL": "C", **(variables or {})}),
             )
         finally:
             os.close(output)
         adopt(process)
-        launch = Launch(process.pid, volume.name, started_with)
+        name = volume.name if volume.parent == self._volumes else str(volume)
+        launch = Launch(process.pid, name, started_with)
         write_atomic(self._record, json.dumps(asdict(launch)) + "\n")
 
     def resume(self, volume: Path) -> None:
@@ -178,7 +187,7 @@ class Server:
             EngineError: where it has not ended after STOP_TIMEOUT.
         """
         launch, pid = self.launched(), self.pid(volume)
-        folder = self._volumes / launch.volume if launch else volume
+        folder = self._folder(launch, volume)
         if pid:
             _signal(pid, kind)
             self.resume(folder)
@@ -190,6 +199,9 @@ class Server:
         left = end_all(folder)
         self.forget()
         return bool(pid or left)
+
+    def _folder(self, launch: Launch | None, volume: Path) -> Path:
+        return self._volumes / launch.volume if launch else volume
 
     def forget(self) -> None:
         """Remove the note of the last launch, and collect its process where that was our own child."""

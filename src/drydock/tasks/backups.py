@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from drydock.console import seconds, size, table
-from drydock.tasks import backup_keeping, backup_offsite, backup_schedule
+from drydock.cycles import no_search_for_cycles
+from drydock.tasks import archives, backup_keeping, backup_offsite, backup_schedule
 from drydock.tasks.common import changing, command, settings
 from drydock.tasks.words import WordTask
 
@@ -57,8 +58,11 @@ def list_backups(console: Console, json: bool = False) -> None:
     """The backups, newest first: when, how large, of what, and whether proven by restoring."""
     from drydock.backup.catalogue import Catalogue
 
-    entries = Catalogue(settings().backups / "dumps").entries()
-    console.result({"backups": [_data(entry, entry.proof) for entry in entries]}, _listing(entries))
+    with no_search_for_cycles():
+        entries = Catalogue(settings().backups / "dumps").entries()
+        # There may be thousands: only what is printed is made.
+        data = {"backups": [_data(entry, entry.proof) for entry in entries]} if json else {}
+        console.result(data, _listing(entries))
 
 
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP, "all": "Every backup there is."})
@@ -177,6 +181,7 @@ def group() -> Collection:
     collection.add_task(backup, name="make", default=True)
     collection.add_task(list_backups, name="list")
     collection.add_task(verify)
+    collection.add_task(archives.base)
     for task in (*backup_keeping.TASKS, *backup_offsite.TASKS, *backup_schedule.TASKS):
         collection.add_task(task)
     return collection

@@ -79,11 +79,14 @@ def changing(console: Console, name: str) -> Iterator[Environment]:
     """The existing environment, with the checkout's lock held while the body changes it."""
     from drydock.environment import open_existing
     from drydock.lock import locked
+    from drydock.recovery import attendant
 
     found = open_existing()
     with locked(found.settings.folder, name, timeout=found.settings.lock_timeout, report=console.step):
         # What was recorded before the lock was ours may be out of date.
-        yield open_existing(found.settings.root)
+        environment = open_existing(found.settings.root)
+        yield environment
+    attendant.nudge(environment)
 
 
 def confirmed(question: str, expected: str, *, yes: bool) -> None:

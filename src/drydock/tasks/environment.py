@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drydock.tasks.branches import BRANCH_HELP, here_or_on
 from drydock.tasks.common import YES_HELP, changing, command, confirmed, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.backup.catalogue import Entry
+    from drydock.checks import Check
     from drydock.console import Console
     from drydock.environment import Environment
     from drydock.lifecycle import Up
@@ -32,20 +34,21 @@ def up(console: Console, from_backup: str = "", json: bool = False) -> None:
             console.note(note)
         backup = _beginning(environment, from_backup, console) if from_backup else None
         found = lifecycle.is_up(environment)
-        result = (
-            lifecycle.Up(environment, changed=False, checks=found)
-            if found
-            else lifecycle.bring_up(environment, console, backup)
-        )
+        result = _already_up(environment, found) if found else lifecycle.bring_up(environment, console, backup)
     console.result(_up_data(result, console), _up_lines(result))
 
 
 @command()
 def down(console: Console, json: bool = False) -> None:
     """Stop Postgres and Redis. All data stays."""
+    from drydock.recovery import attendant
+
     with changing(console, "down") as environment:
+        from drydock.recovery import branches
+
         with console.phase("stop"):
-            ran = environment.engine.stop()
+            attendant.stop(environment.settings)
+            ran = any([environment.engine.stop(), *branches.stop_all(environment)])
         environment.record(started_with="")
     console.result(
         {"stopped": ran}, ["Stopped. The data stays; `invoke up` brings it back." if ran else "Nothing was running."]
@@ -56,6 +59,7 @@ def down(console: Console, json: bool = False) -> None:
 def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
     """Remove this checkout's servers, those for tests too, with all their data. There is no way back; it asks first."""
     from drydock.environment import refuse_in_production
+    from drydock.recovery import attendant, branches, unfinished
     from drydock.throwaway.server import stop_all
 
     current = settings()
@@ -67,18 +71,38 @@ def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
         )
         with console.phase("destroy"):
             stop_all(current.root)
+            attendant.stop(current)
             removed = environment.engine.destroy()
-        environment.record(engine="", engine_reason="", system_identifier="", started_with="", runs="", images={})
+            branches.forget_all(current)
+            unfinished.finish(environment)
+        environment.record(
+            engine="",
+            engine_reason="",
+            system_identifier="",
+            incarnation=1,
+            part="",
+            started_with="",
+            runs="",
+            images={},
+        )
     console.result({"removed": removed}, [f"Removed {', '.join(removed) or 'nothing'}. Backups and .env stay."])
 
 
-@command()
-def env(console: Console, json: bool = False) -> None:
+@command(help={"branch": BRANCH_HELP})
+def env(console: Console, branch: str = "", json: bool = False) -> None:
     """Print the connection URLs for the shell, passwords included: eval "$(invoke env)"."""
-    from drydock.environment import open_existing
-
-    values = open_existing().variables()
+    values = here_or_on(console, branch).variables()
     console.result(values, (f"export {name}='{value}'" for name, value in values.items()))
+
+
+def _already_up(environment: Environment, checks: list[Check]) -> Up:
+    """Nothing to do, but for an attendant that was ended before its time."""
+    from drydock import lifecycle
+    from drydock.recovery import attendant
+
+    if attendant.unfinished(environment.settings):
+        attendant.spawn(environment)
+    return lifecycle.Up(environment, changed=False, checks=checks)
 
 
 def _beginning(environment: Environment, wanted: str, console: Console) -> Entry:
@@ -101,6 +125,7 @@ def _up_data(result: Up, console: Console) -> dict[str, object]:
         "engine_reason": environment.state.engine_reason,
         "phases": console.phases,
         "migrated": [step.revision for step in result.migrated.steps] if result.migrated else [],
+        "undo": result.undo,
         "seeded": result.seeded.written if result.seeded else {},
         "restored": result.restored.source if result.restored else None,
         "checks": {check.name: str(check.status) for check in result.checks},
@@ -121,6 +146,8 @@ def _up_lines(result: Up) -> Iterator[str]:
         yield f"Ready on {environment.state.engine}."
     for name, url in urls(environment).items():
         yield f"  {name:<10}{url}"
+    if result.undo:
+        yield f"Migrated by {len(result.migrated.steps) if result.migrated else 0}. undo: {result.undo}"
     if result.changed:
         yield '  eval "$(invoke env)" gives your shell the passwords; `invoke psql` connects at once.'
 

@@ -10,25 +10,28 @@ from invoke.exceptions import Exit
 from drydock.checks import Status, worst
 from drydock.console import stream
 from drydock.errors import NotReadyError, SettingsError
+from drydock.tasks.branches import BRANCH_HELP
 from drydock.tasks.common import command
 from drydock.tasks.environment import urls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from drydock.checks import Check
     from drydock.console import Console
     from drydock.environment import Environment
 
 
-@command()
-def status(console: Console, json: bool = False) -> None:
+@command(help={"branch": BRANCH_HELP})
+def status(console: Console, branch: str = "", json: bool = False) -> None:
     """Show what runs, where, and whether it is usable; exit code 5 where it is not."""
     from drydock import readiness
     from drydock.environment import open_existing
 
-    environment = open_existing()
-    checks = [*readiness.checks(environment), *_backups(environment)]
+    environment = _seen_from(branch) if branch else open_existing()
+    checks = readiness.checks(environment)
+    if not branch:
+        checks += [*_backups(environment), *_archive(environment, checks)]
     state = environment.state
     data = {
         "status": str(worst(checks)),
@@ -46,6 +49,13 @@ def status(console: Console, json: bool = False) -> None:
         raise Exit(code=NotReadyError.exit_code)
 
 
+def _seen_from(branch: str) -> Environment:
+    from drydock.environment import open_existing
+    from drydock.recovery import branches
+
+    return branches.running(open_existing(), branch)
+
+
 def _backups(environment: Environment) -> Iterator[Check]:
     """Whether the last proven backup is as young as it should be, where somebody asked for that."""
     from datetime import UTC, datetime
@@ -54,6 +64,14 @@ def _backups(environment: Environment) -> Iterator[Check]:
 
     if found := freshness.check(environment.settings, datetime.now(UTC)):
         yield found
+
+
+def _archive(environment: Environment, ready: Sequence[Check]) -> Iterator[Check]:
+    """What can be gone back to; nothing, not even an import, where the WAL is not archived."""
+    if environment.settings.archiving:
+        from drydock.recovery import overview
+
+        yield from overview.status(environment, ready)
 
 
 @command()
@@ -74,18 +92,18 @@ def doctor(console: Console, json: bool = False) -> None:
 
 @command(
     help={
-        "service": "postgres or redis; both by default.",
+        "service": "postgres, redis or archiver; the first two by default.",
         "lines": "How many lines of each.",
         "follow": "Go on with new lines; Ctrl-C ends.",
     },
 )
 def logs(console: Console, service: str = "", lines: int = 50, follow: bool = False, json: bool = False) -> None:
     """Show what the servers wrote."""
-    from drydock.engine import SERVICES
+    from drydock.engine import ARCHIVER, SERVICES
     from drydock.environment import open_existing
 
-    if service and service not in SERVICES:
-        raise SettingsError(f"There is no service {service!r}; there are {' and '.join(SERVICES)}.")
+    if service and service not in {*SERVICES, ARCHIVER}:
+        raise SettingsError(f"There is no service {service!r}; there are {', '.join(SERVICES)} and {ARCHIVER}.")
     if follow and (json or not service):
         raise SettingsError(
             "--follow needs one --service and goes without --json.", hint="invoke logs --service postgres --follow"

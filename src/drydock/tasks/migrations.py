@@ -10,8 +10,12 @@ from invoke.exceptions import Exit
 from drydock.tasks.common import YES_HELP, changing, command, confirmed
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from drydock.console import Console
+    from drydock.environment import Environment
     from drydock.migrate import Migrated
+    from drydock.recovery.changes import Change
 
 
 @command(
@@ -24,9 +28,12 @@ def migrate(console: Console, to: str = "head", allow_data_loss: bool = False, j
     """Bring the schema up to the newest migration. One that would lose data must say so, or be allowed to."""
     from drydock import migrate as work
 
-    with changing(console, "migrate") as environment, console.phase("migrate"):
-        result = work.upgrade(environment, target=to, allow_data_loss=allow_data_loss)
-    _show(console, result)
+    with changing(console, "migrate") as environment, _recorded(console, environment, "migrate") as change:
+        with console.phase("migrate"):
+            result = work.upgrade(environment, target=to, allow_data_loss=allow_data_loss)
+        if not result.steps:
+            change.nothing()
+    _show(console, result, change)
 
 
 @command(help={"to": "A revision, a number of steps such as -1, or base.", "yes": YES_HELP})
@@ -39,9 +46,12 @@ def down(console: Console, to: str = "-1", yes: bool = False, json: bool = False
         refuse_in_production(environment.settings, "migrate.down")
         database = environment.settings.database
         confirmed(f"Data in what these migrations added is lost. Type {database} to go on:", database, yes=yes)
-        with console.phase("migrate down"):
-            result = work.downgrade(environment, target=to)
-    _show(console, result)
+        with _recorded(console, environment, "migrate.down") as change:
+            with console.phase("migrate down"):
+                result = work.downgrade(environment, target=to)
+            if not result.steps:
+                change.nothing()
+    _show(console, result, change)
 
 
 @command(
@@ -120,11 +130,21 @@ def group() -> Collection:
     return collection
 
 
-def _show(console: Console, result: Migrated) -> None:
-    data = {"before": result.before, "after": result.after, "steps": [step.__dict__ for step in result.steps]}
+def _recorded(console: Console, environment: Environment, task: str) -> AbstractContextManager[Change]:
+    """What leaves a way back from migrations; of those that ran before a failing one as well."""
+    from drydock import migrate as work
+    from drydock.recovery.changes import recorded
+    from drydock.recovery.journal import Kind
+
+    return recorded(environment, task, Kind.IN_PLACE, report=console.step, seen=lambda: work.current(environment))
+
+
+def _show(console: Console, result: Migrated, change: Change) -> None:
+    steps = [step.__dict__ for step in result.steps]
+    data = {"before": result.before, "after": result.after, "steps": steps, "undo": change.undo}
     if result.steps:
         lines = [f"{step.revision}  {step.title}  ({step.seconds * 1000:.0f} ms)" for step in result.steps]
         lines += [f"⚠ {step.revision} destroyed: {step.destroys}" for step in result.steps if step.destroys]
     else:
         lines = [f"Nothing to do: the database is at {', '.join(result.after) or 'the beginning'}."]
-    console.result(data, lines)
+    console.result(data, [*lines, *change.lines])

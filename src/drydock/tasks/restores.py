@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +11,22 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from drydock.console import seconds
+from drydock.errors import SettingsError
+from drydock.tasks import rewinds
 from drydock.tasks.common import YES_HELP, changing, command
 from drydock.tasks.seeds import undo
 from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.restore import Restored
     from drydock.console import Console
     from drydock.environment import Environment
+    from drydock.recovery.changes import Change
 
 
 @command(
@@ -29,27 +34,64 @@ if TYPE_CHECKING:
         "source": "A backup (its name, a beginning of it, its label, latest), a dump's file or folder, or - for stdin.",
         "into": "Restore beside, as a database of this name.",
         "table": "Bring back only this table's rows; may be given several times.",
+        "at": 'Go back to a moment: "10 minutes ago", "14:05", "yesterday 18:00" or ISO 8601.',
+        "before-xid": "Go back to right before this transaction, as invoke history shows it.",
+        "lsn": "Go back to this position in the WAL, such as 0/16B3748.",
+        "mark": "Go back to this mark.",
+        "latest": "Go as far forth as the WAL archive reaches.",
+        "timeline": "On this timeline, where the same is there on several.",
+        "plan": "Only say how a restore to that moment would go, and what it would undo.",
+        "branch": "Keep that moment beside, as a branch of this name on a port of its own.",
+        "replace": "With --table and a moment: in place of the rows of now; beside them as ..._restored by default.",
+        "cluster": "Of this cluster, by its system identifier, where backups/ has several.",
         "yes": YES_HELP,
     },
     iterable=["table"],
     klass=WordTask,
     positional=["source"],
 )
-def restore(
+def restore(  # noqa: PLR0913, PLR0917 - each is a flag, and Invoke gives all of them by name
     console: Console,
     source: str = "latest",
     into: str = "",
     table: list[str] = [],  # noqa: B006 - Invoke's own form of a flag that may be repeated
+    at: str = "",
+    before_xid: str = "",
+    lsn: str = "",
+    mark: str = "",
+    latest: bool = False,
+    timeline: str = "",
+    plan: bool = False,
+    branch: str = "",
+    replace: bool = False,
+    cluster: str = "",
     yes: bool = False,
     json: bool = False,
 ) -> None:
-    """Go back to a backup, or take in somebody's dump. What it replaces is kept: `invoke restore.undo`."""
+    """Go back to a backup or to a moment, or take in somebody's dump. What it replaces is kept."""
+    moment = (at, before_xid, lsn, mark, latest, timeline, plan, branch, replace, cluster)
+    if any(moment):
+        _refuse_with_a_moment(source, into)
+        words = {"at": at, "before_xid": before_xid, "lsn": lsn, "mark": mark, "timeline": timeline}
+        wanted = rewinds.Wanted(plan=plan, branch=branch, tables=table, replace=replace, cluster=cluster, yes=yes)
+        rewinds.go_back(console, {**words, "latest": latest}, wanted)
+    else:
+        _from_backup(console, source, into, table, yes=yes)
+
+
+def _refuse_with_a_moment(source: str, into: str) -> None:
+    if into or source != "latest":
+        what = "--into" if into else f"The backup {source!r}"
+        raise SettingsError(f"{what} and a moment to go back to cannot be had together.", hint="invoke --help restore")
+
+
+def _from_backup(console: Console, source: str, into: str, table: list[str], *, yes: bool) -> None:
     from drydock.backup import restore as work
     from drydock.backup import tables
     from drydock.backup.catalogue import Entry
     from drydock.console import confirm
     from drydock.environment import refuse_in_production
-    from drydock.errors import RefusedError, SettingsError
+    from drydock.errors import RefusedError
 
     def ask(question: str) -> None:
         if not yes and not confirm(f"{question} Type yes to go on:", "yes"):
@@ -60,7 +102,11 @@ def restore(
     with changing(console, "restore") as environment:
         refuse_in_production(environment.settings, "restore")
         found = _find(environment, source)
-        with console.phase("restore"), console.progress("restoring") as progress:
+        with (
+            _recorded(console, environment, into) as change,
+            console.phase("restore"),
+            console.progress("restoring") as progress,
+        ):
             dealings = work.Dealings(ask, console.step, progress)
             if not isinstance(found, Entry):
                 result = work.restore_foreign(environment, found, dealings, into=into)
@@ -69,7 +115,16 @@ def restore(
             else:
                 result = work.restore(environment, found, dealings, into=into)
     carried = result.carried
-    console.result({**result.__dict__, "carried": carried and asdict(carried)}, _lines(result, environment))
+    data = {**result.__dict__, "carried": carried and asdict(carried), "undo": change.undo if change else ""}
+    console.result(data, [*_lines(result, environment), *(change.lines if change else [])])
+
+
+def _recorded(console: Console, environment: Environment, into: str) -> AbstractContextManager[Change | None]:
+    """What leaves a way back; nothing where the data is restored beside."""
+    from drydock.recovery.changes import recorded
+    from drydock.recovery.journal import Kind
+
+    return nullcontext() if into else recorded(environment, "restore", Kind.DATABASES, report=console.step)
 
 
 def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
@@ -100,7 +155,7 @@ def _lines(result: Restored, environment: Environment) -> Iterator[str]:
     if result.migrated:
         yield f"  migrated by {', '.join(result.migrated)}"
     if result.previous:
-        yield f"Redis: {result.redis}. The data from before is kept as {result.previous}. undo: invoke restore.undo"
+        yield f"Redis: {result.redis}. The data from before is kept as {result.previous}."
     else:
         url = environment.database_url(environment.app, result.database, password=False)
         yield f"It is the database {result.database}: {url}"

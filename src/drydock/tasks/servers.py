@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
+from drydock.tasks.branches import BRANCH_HELP, here_or_on
 from drydock.tasks.common import command
 
 if TYPE_CHECKING:
     from drydock.console import Console
+    from drydock.environment import Environment
 
 
-@command(help={"command": "Run this SQL and leave.", "args": "Further arguments for psql, in one string."})
-def psql(_console: Console, command: str = "", args: str = "") -> None:
+@command(
+    help={
+        "command": "Run this SQL and leave.",
+        "args": "Further arguments for psql, in one string.",
+        "branch": BRANCH_HELP,
+    }
+)
+def psql(console: Console, command: str = "", args: str = "", branch: str = "") -> None:
     """Open psql on the application's database as the application role."""
-    _run("psql", [*(["--command", command] if command else []), *shlex.split(args)])
+    _run(here_or_on(console, branch), "psql", [*(["--command", command] if command else []), *shlex.split(args)])
 
 
 @command(
@@ -25,13 +33,13 @@ def psql(_console: Console, command: str = "", args: str = "") -> None:
 )
 def redis_cli(_console: Console, command: str = "", args: str = "") -> None:
     """Open redis-cli on this checkout's Redis."""
-    _run("redis-cli", [*shlex.split(args), *shlex.split(command)])
-
-
-def _run(program: str, arguments: list[str]) -> None:
     from drydock.environment import open_existing
 
-    code = open_existing().engine.interactive(program, arguments)
+    _run(open_existing(), "redis-cli", [*shlex.split(args), *shlex.split(command)])
+
+
+def _run(environment: Environment, program: str, arguments: list[str]) -> None:
+    code = environment.engine.interactive(program, arguments)
     if code:
         raise Exit(code=code)
 

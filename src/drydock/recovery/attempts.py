@@ -1,0 +1,75 @@
+"""Going back in more than one attempt: where a base backup proves damaged, the next one begins with an earlier one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from drydock.errors import RefusedError
+from drydock.recovery import base, base_manifest, plan, planning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drydock.environment import Environment
+    from drydock.recovery.base import DamagedBaseError
+    from drydock.recovery.folders import Archive
+    from drydock.recovery.going_back import WentBack
+    from drydock.recovery.moments import Clock
+    from drydock.recovery.plan import Plan
+    from drydock.recovery.targets import Target
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Attempts at one target.
+
+    Attributes:
+        environment: whose lock is held.
+        archive: to go back in.
+        target: where to.
+        clock: of the moment at which it was asked for.
+        damaged: what was found out on the way.
+    """
+
+    environment: Environment
+    archive: Archive
+    target: Target
+    clock: Clock
+    damaged: list[DamagedBaseError] = field(default_factory=list)
+
+    def plan(self) -> Plan:
+        """The plan of the next attempt, without what is known to be damaged.
+
+        Raises:
+            RefusedError: where there is none; it names what is damaged as well.
+            DrydockError: as planning.look.
+        """
+        unusable = frozenset(error.name for error in self.damaged)
+        with planning.look(self.environment, self.archive, self.clock) as situation:
+            try:
+                return plan.make(self.target, replace(situation, unusable=unusable))
+            except RefusedError as refusal:
+                told = " ".join([*(error.message for error in self.damaged), refusal.message])
+                raise RefusedError(told, hint=refusal.hint) from refusal
+
+    def carry_out(
+        self, first: Plan, step: Callable[[Plan], WentBack], report: Callable[[str], None]
+    ) -> tuple[Plan, WentBack]:
+        """Carry a plan out; where its base backup proves damaged, before anything was swapped, the next one.
+
+        A base backup that is damaged loses its proof, so that `status` and `archive.verify` tell.
+
+        Raises:
+            DrydockError, RefusedError: as the step, and `plan`.
+        """
+        current = first
+        while True:
+            try:
+                return current, step(current)
+            except base.DamagedBaseError as error:
+                base_manifest.forget_proof(self.archive.bases / error.name)
+                report(f"{error.message} Once more, from an earlier one.")
+                self.damaged.append(error)
+            current = self.plan()
+            report(f"base backup {current.base.name} (ended {self.clock.shown(current.base.stopped)})")

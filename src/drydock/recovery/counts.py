@@ -1,0 +1,57 @@
+"""How many rows each table has, now and at the moment that was gone back to."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from drydock import postgres
+from drydock.errors import DrydockError
+
+if TYPE_CHECKING:
+    from drydock.engine import Beside
+    from drydock.environment import Environment
+
+    Counts = dict[str, int]
+
+PATIENCE = "500ms"
+# Unlogged tables are empty after a recovery, and cannot be read in one (manual 27.4.1).
+_TABLES = """FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    ORDER BY n.nspname, c.relname"""
+_NAMES = f"SELECT json_build_array(n.nspname || '.' || c.relname) {_TABLES}"
+# Each row is a query.
+_QUERIES = f"""SELECT format('SELECT json_build_array(%L, count(*)) FROM ONLY %I.%I', n.nspname || '.' || c.relname,
+    n.nspname, c.relname) {_TABLES}"""  # noqa: S608 - constants
+
+
+def now(environment: Environment) -> Counts | None:
+    """Of the application's database as it is; None where nobody answers."""
+    try:
+        with postgres.administer(environment, environment.settings.database) as connection:
+            queries = [str(query) for (query,) in connection.execute(_QUERIES.encode())]
+            rows = [connection.execute(query.encode()).fetchone() for query in queries]
+    except DrydockError:
+        return None
+    return {str(row[0][0]): int(row[0][1]) for row in rows if row and isinstance(row[0], list)}
+
+
+def then(beside: Beside, volume: str, database: str) -> tuple[Counts | None, list[str]]:
+    """Of a database on a server that pauses, and the tables that cannot be counted there.
+
+    A transaction that was changing a table at that moment keeps it locked for as long as the server pauses. The counts
+    are None where there was no such database.
+    """
+    if database not in beside.ask(volume, "SELECT datname FROM pg_database WHERE datallowconn").splitlines():
+        return None, []
+    script = f"SET lock_timeout = '{PATIENCE}';\n\\set ON_ERROR_STOP off\n{_NAMES};\n{_QUERIES} \\gexec\n"
+    lines = [json.loads(line) for line in beside.ask(volume, script, database).splitlines()]
+    found = {str(line[0]): int(line[1]) for line in lines if len(line) > 1}
+    return found, [str(line[0]) for line in lines if line[0] not in found]
+
+
+def changed(before: Counts | None, after: Counts | None) -> dict[str, tuple[int | None, int | None]]:
+    """The tables whose number of rows differs, with both; None where there is no such table, or nobody answers."""
+    ours, theirs = before or {}, after or {}
+    pairs = {name: (ours.get(name), theirs.get(name)) for name in sorted(ours.keys() | theirs.keys())}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,0 +1,101 @@
+"""Single tables from an earlier moment: beside their namesakes, or in place of their rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from drydock import postgres, template
+from drydock.backup import contents, selection
+from drydock.backup import tables as in_place
+from drydock.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drydock.environment import Environment
+    from drydock.postgres import Connection
+
+SUFFIX = "_restored"
+LONGEST = 63  # bytes of a name (manual 4.1.1)
+_COLUMNS = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
+    WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+_KEY = """SELECT array_agg(a.attname ORDER BY k.n) FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(num, n)
+    JOIN pg_attribute a ON a.attnum = k.num WHERE i.indrelid = %s::regclass AND i.indisprimary
+    AND a.attrelid = i.indrelid"""
+
+
+def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
+    """The qualified names of the tables that are wanted, as they were called then.
+
+    Raises:
+        DrydockError: where there was no table of such a name.
+    """
+    with postgres.administer(there, there.settings.database) as connection:
+        available = contents.table_names(connection)
+    return [selection.known(name, available) for name in wanted]
+
+
+def replace(environment: Environment, there: Environment, names: Sequence[str]) -> tuple[list[str], str]:
+    """Put the rows of then in place of those of now; returns the tables, and the database that is kept.
+
+    Raises:
+        DrydockError: where columns differ, or rows would refer to rows that are not there; nothing is changed then.
+    """
+    in_place.replace(environment, lambda: postgres.administer(there, there.settings.database), dict.fromkeys(names))
+    return list(names), environment.settings.database + template.PREVIOUS
+
+
+def beside(environment: Environment, there: Environment, names: Sequence[str]) -> list[str]:
+    """Bring tables back as `…_restored`, all or none: columns, rows and primary key.
+
+    They are the owner's alone: the rules by which the application sees only some rows of a table do not come along.
+
+    Raises:
+        RefusedError: where there is a table of that name already.
+    """
+    database = environment.settings.database
+    with (
+        postgres.administer(there, database) as then,
+        postgres.administer(environment, database) as now,
+        now.transaction(),
+    ):
+        return [_bring(then, now, name, environment) for name in names]
+
+
+def _bring(then: Connection, now: Connection, name: str, environment: Environment) -> str:
+    schema, table = name.split(".", 1)
+    target = sql.Identifier(schema, _fitting(table))
+    quoted = sql.Identifier(schema, table).as_string()
+    if now.execute("SELECT to_regclass(%s)", (target.as_string(),)).fetchone() != (None,):
+        raise RefusedError(f"There is a table {schema}.{_fitting(table)} already.", hint="Drop or rename it first.")
+    columns = then.execute(_COLUMNS, (quoted,)).fetchall()
+    definitions = [
+        sql.SQL("{} {}{}").format(
+            sql.Identifier(str(column)), sql.SQL(str(kind)), sql.SQL(" NOT NULL" if required else "")
+        )
+        for column, kind, required in columns
+    ]
+    now.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+    now.execute(sql.SQL("CREATE TABLE {} ({})").format(target, sql.SQL(", ").join(definitions)))
+    out = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT (FORMAT binary)").format(sql.Identifier(schema, table))
+    into = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)
+    with then.cursor().copy(out) as reading, now.cursor().copy(into) as writing:
+        for chunk in reading:
+            writing.write(chunk)
+    _finish(then, now, target, quoted, environment)
+    return f"{schema}.{_fitting(table)}"
+
+
+def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: str, environment: Environment) -> None:
+    """The primary key, and the owner, once the rows are there."""
+    (key,) = then.execute(_KEY, (quoted,)).fetchone() or (None,)
+    if isinstance(key, list):
+        columns = sql.SQL(", ").join(map(sql.Identifier, key))
+        now.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(target, columns))
+    now.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(target, sql.Identifier(environment.owner.name)))
+
+
+def _fitting(table: str) -> str:
+    return table.encode()[: LONGEST - len(SUFFIX)].decode(errors="ignore") + SUFFIX

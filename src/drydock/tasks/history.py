@@ -1,0 +1,124 @@
+"""history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from drydock.console import size, table
+from drydock.errors import SettingsError
+from drydock.tasks.common import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drydock.console import Console
+    from drydock.recovery.listing import Line
+    from drydock.recovery.naming import Counts
+
+SHOWN = 20
+TABLES = 4  # of a transaction, in a line
+COLUMNS = ("inserted", "updated", "deleted")
+
+
+@command(
+    help={
+        "since": 'Only from then on: "1 hour ago", "14:05", "yesterday 18:00", or an ISO 8601 time.',
+        "table": "Only those that changed this table.",
+        "limit": "How many.",
+        "aborted": "Also those that were rolled back, or are prepared and wait.",
+    }
+)
+def history(
+    console: Console,
+    since: str = "",
+    table: str = "",
+    limit: int = SHOWN,
+    aborted: bool = False,
+    json: bool = False,
+) -> None:
+    """What was changed in the data, newest first: a line for each transaction, with the rows of each table."""
+    from drydock.environment import open_existing
+    from drydock.recovery import listing
+    from drydock.recovery.moments import Clock, parse
+
+    if limit < 1:
+        raise SettingsError(f"--limit {limit} shows nothing.", hint=f"invoke history --limit {SHOWN}")
+    begin = parse(since, Clock(datetime.now(UTC))) if since else None
+    wanted = listing.Wanted(limit, begin, table, aborted)
+    environment = open_existing()
+    archive, missing = listing.bring_up(environment)
+    for problem in missing:
+        console.note(problem)
+    found = listing.lines(archive, environment.settings.database, wanted)
+    console.result({"transactions": [_data(line) for line in found], "missing": missing}, _lines(found))
+
+
+def _data(line: Line) -> dict[str, object]:
+    one = line.transaction
+    return {
+        "time": one.moment.isoformat(),
+        "xid": one.xid,
+        "full_xid": one.full,
+        "timeline": one.timeline,
+        "lsn": _lsn(one.lsn),
+        "state": one.state,
+        "tables": {
+            name: dict(zip(("inserted", "updated", "deleted"), counts, strict=True))
+            for name, counts in line.tables.items()
+        },
+        "schema_changed": one.ddl,
+        "wal_bytes": one.size,
+        "complete": one.whole,
+        "undone": line.undone,
+        "who": line.who,
+    }
+
+
+def _lsn(lsn: int) -> str:
+    from drydock.recovery.wal import format_lsn
+
+    return format_lsn(lsn)
+
+
+def _lines(found: Sequence[Line]) -> Iterator[str]:
+    if not found:
+        yield "No transaction that changed anything. --aborted shows those that were rolled back as well."
+        return
+    several = len({line.transaction.timeline for line in found}) > 1
+    heading = ("time", "xid", *(["timeline"] if several else []), "WAL", "who", "changes")
+    yield from table([heading, *(_row(line, several=several) for line in found)])
+    newest = next((line.transaction for line in found if line.transaction.committed and not line.undone), None)
+    if newest:
+        yield f"to take one back with all that came after it: invoke restore --before-xid {newest.xid}"
+
+
+def _row(line: Line, *, several: bool) -> tuple[str, ...]:
+    one = line.transaction
+    timeline = [str(one.timeline)] if several else []
+    when = f"{one.moment.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    return (when, str(one.xid), *timeline, size(one.size), _who(line.who), _changes(line))
+
+
+def _changes(line: Line) -> str:
+    one = line.transaction
+    ordered = sorted(line.tables.items(), key=lambda table: -sum(table[1]))
+    parts = ["schema"] if one.ddl else []
+    parts += [f"{name} {_counts(counts)}" for name, counts in ordered[:TABLES]]
+    parts += [f"{len(ordered) - TABLES} more tables"] if len(ordered) > TABLES else []
+    notes = [one.state] if not one.committed else []
+    notes += ["undone"] if line.undone else []
+    notes += ["at least"] if not one.whole else []
+    return (f"[{', '.join(notes)}] " if notes else "") + (", ".join(parts) or "-")
+
+
+def _counts(counts: Counts) -> str:
+    return " ".join(f"{sign}{number}" for sign, number in zip("+~-", counts, strict=True) if number) or "0"
+
+
+def _who(who: dict[str, object] | str) -> str:
+    words = str(who) if isinstance(who, str) else " ".join(str(value) for value in who.values())
+    return "".join(letter if letter.isprintable() else " " for letter in words)
+
+
+TASKS = (history,)

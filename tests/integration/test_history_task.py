@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.checkout import Checkout
+
+# How an application says who it is, as the documentation has it.
+SIGN = """SELECT pg_logical_emit_message(true, 'drydock', json_build_object(
+    'application', 'the cleaner', 'role', current_user)::text)"""
+
+
+@pytest.fixture(scope="module")
+def shop(ready: Checkout) -> Iterator[Checkout]:
+    """The shared checkout, whose WAL is archived; its data is put back at the end."""
+    yield ready
+    ready.run("reset")
+
+
+def listed(shop: Checkout, *words: str) -> list[dict[str, Any]]:
+    """What the task says with --json."""
+    found: list[dict[str, Any]] = shop.json("history", *words)["transactions"]
+    return found
+
+
+def test_deleted_rows_are_the_newest_line(shop: Checkout) -> None:
+    """The delete that has just happened is on top: when, its number, the table, how many, and how to take it back."""
+    shop.query("DELETE FROM messages WHERE id IN (SELECT id FROM messages LIMIT 7)")
+    result = shop.run("history", "--limit", "3")
+    heading, first, *_, hint = result.stdout.splitlines()
+    assert heading.split() == ["time", "xid", "WAL", "who", "changes"]
+    found = re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  (\d+)  +\S+ k?B +messages -7", first)
+    assert found, result.stdout
+    assert hint.endswith(f"invoke restore --before-xid {found[1]}")
+
+
+def test_a_transaction_that_says_who_it_is_is_told_so(shop: Checkout) -> None:
+    """An application's message is shown, and drydock's own tasks send theirs."""
+    shop.query(f"BEGIN; {SIGN}; UPDATE users SET updated_at = now(); COMMIT")
+    assert listed(shop)[0]["who"] == {"application": "the cleaner", "role": "postgres"}
+    shop.run("seed", code=None)
+    shop.run("reset")
+    said = [line["who"]["task"] for line in listed(shop, "--limit", "100000") if "task" in line["who"]]
+    assert "invoke reset" in said
+    assert any(task.startswith("invoke migrate (") for task in said)
+    assert "invoke seed --size small" in said
+
+
+def test_aborted_ones_are_told_on_request(shop: Checkout) -> None:
+    """What was rolled back is not listed, and listed as such with --aborted."""
+    shop.query("BEGIN; DELETE FROM messages; ROLLBACK")
+    assert all(line["state"] == "committed" for line in listed(shop))
+    first = listed(shop, "--aborted")[0]
+    assert (first["state"], list(first["tables"])) == ("aborted", ["messages"])
+    assert "[aborted] messages -" in shop.run("history", "--aborted", "--limit", "1").stdout
+
+
+def test_a_table_and_a_time_narrow_it_down(shop: Checkout) -> None:
+    """--table lists what changed this table only; --since what came after; a table nobody knows is an error."""
+    shop.query("UPDATE users SET updated_at = now() WHERE id = (SELECT min(id::text)::uuid FROM users)")
+    found = listed(shop, "--table", "users", "--since", "1 hour ago")
+    assert found
+    assert all("users" in line["tables"] for line in found)
+    assert "no table 'nope'" in shop.run("history", "--table", "nope", code=1).stderr
+    assert shop.run("history", "--since", "tomorrow noon", code=None).returncode != 0
+    assert "shows nothing" in shop.run("history", "--limit", "0", code=2).stderr
+
+
+def test_the_history_is_there_without_the_server(shop: Checkout) -> None:
+    """With Postgres down what was archived is listed all the same."""
+    before = listed(shop, "--limit", "5")
+    shop.run("down")
+    try:
+        after = shop.json("history", "--limit", "5")
+    finally:
+        shop.run("up")
+    assert after["missing"]
+    assert [line["xid"] for line in after["transactions"]] == [line["xid"] for line in before]

@@ -1,0 +1,232 @@
+"""Restores to a moment, as people type them: in place, beside as a branch, and single tables."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drydock.recovery import base
+from tests import timeline
+from tests.checkout import Checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.timeline import Numbers
+
+
+@pytest.fixture(scope="module")
+def numbers(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Numbers]:
+    """A checkout of this module's own on each engine, archived."""
+    checkout = Checkout(tmp_path_factory.mktemp("back") / "shop", ENGINE=engine_name, WAL_ARCHIVE="on")
+    yield timeline.archived(checkout)
+    checkout.remove()
+
+
+def fresh(numbers: Numbers, count: int) -> list[str]:
+    """The transactions that add 1 to `count` to the emptied table."""
+    numbers.checkout.query("DELETE FROM numbers")
+    xids = [numbers.add(number) for number in range(1, count + 1)]
+    numbers.archived()
+    return xids
+
+
+def test_a_plan_starts_nothing(numbers: Numbers) -> None:
+    """--plan says what would be undone, and everything stays as it is."""
+    xids = fresh(numbers, 3)
+    before = numbers.checkout.environment.state
+    plan = numbers.checkout.json("restore", "--before-xid", xids[1], "--plan")["plan"]
+    assert plan["undone"]["transactions"] >= 2
+    assert numbers.checkout.environment.state == before
+    assert numbers.all() == [1, 2, 3]
+
+
+def test_without_a_yes_nothing_changes(numbers: Numbers) -> None:
+    """The question comes after the moment was looked at; no answer leaves the data and nothing beside it."""
+    xids = fresh(numbers, 2)
+    beside = numbers.checkout.environment.engine.beside
+    before = beside.volumes()
+    refused = numbers.checkout.run("restore", "--before-xid", xids[0], code=3)
+    assert "public.numbers" in refused.stderr
+    assert numbers.all() == [1, 2]
+    assert (beside.volumes(), beside.servers()) == (before, [])
+
+
+def test_restores_across_restores_follow_the_right_timeline(numbers: Numbers) -> None:
+    """Three incarnations deep, each with commits of its own; then to a moment of the first, and all are there."""
+    checkout = numbers.checkout
+    first = fresh(numbers, 3)
+    checkout.redis("SET", "stale", "yes")
+    checkout.run("restore", "--before-xid", first[2], "--yes")
+    assert (numbers.all(), checkout.redis("DBSIZE")) == ([1, 2], "0")
+    second = [numbers.add(number) for number in (20, 21)]
+    numbers.archived()
+    line, xid = second[1].split(":")
+    checkout.run("restore", "--before-xid", xid, "--timeline", line, "--yes")
+    assert numbers.all() == [1, 2, 20]
+    numbers.add(30)
+    numbers.archived()
+    checkout.run("restore", "--before-xid", first[1], "--yes")
+    assert numbers.all() == [1]
+    assert timeline.complaints(checkout) == []
+    checkout.run("restore", "--before-xid", second[1], "--yes")
+    assert numbers.all() == [1, 2, 20]
+
+
+def test_a_damaged_base_backup_gives_way_to_an_earlier_one(numbers: Numbers) -> None:
+    """One flipped bit: the restore says so and begins with the one before; with none before, nothing is changed."""
+    checkout = numbers.checkout
+    xids = fresh(numbers, 2)
+    newest = checkout.json("backup.base")["name"]
+    numbers.add(3)
+    last = numbers.add(4)
+    numbers.archived()
+    archive = base.archive_of(checkout.environment)
+    before = checkout.environment.state
+    line = ("--timeline", last.split(":")[0])
+    with flipped(archive.bases / newest / base.TAR):
+        told = checkout.run("restore", "--before-xid", last, *line, "--yes").stderr
+        assert f"{newest} cannot be used" in told
+        assert numbers.all() == [1, 2, 3]
+        assert not any(one.proven for one in base.bases(archive) if one.name == newest)
+        assert newest in checkout.run("archive.verify", code=None).stdout
+        others = [one.path / base.TAR for one in base.bases(archive) if one.name != newest]
+        with ExitStack() as stack:
+            for path in others:
+                stack.enter_context(flipped(path))
+            present, volumes = checkout.environment.state, checkout.environment.engine.beside.volumes()
+            refused = checkout.run("restore", "--before-xid", xids[1], *line, "--yes", code=3).stderr
+            assert "cannot be used" in refused
+            assert "No base backup" in refused
+            assert (checkout.environment.state, numbers.all()) == (present, [1, 2, 3])
+            assert checkout.environment.engine.beside.volumes() == volumes
+    assert checkout.environment.state.incarnation == before.incarnation + 1
+
+
+@contextmanager
+def flipped(path: Path) -> Iterator[None]:
+    """A file with one bit in its middle turned, for as long as the body lasts."""
+    size = path.stat().st_size
+
+    def flip() -> None:
+        with path.open("r+b") as file:
+            file.seek(size // 2)
+            (byte,) = file.read(1)
+            file.seek(size // 2)
+            file.write(bytes([byte ^ 1]))
+
+    flip()
+    yield
+    flip()
+
+
+def test_a_branch_is_used_like_the_environment(numbers: Numbers) -> None:
+    """psql, env and status reach it; it survives down; dropping it leaves nothing."""
+    checkout = numbers.checkout
+    xids = fresh(numbers, 3)
+    checkout.run("restore", "--before-xid", xids[1], "--branch", "past")
+    count = ("--command", "SELECT count(*) FROM numbers", "--args", "-XAt")
+    assert checkout.run("psql", "--branch", "past", *count).stdout.strip() == "1"
+    assert checkout.run("psql", *count).stdout.strip() == "3"
+    assert checkout.json("status", "--branch", "past")["status"] == "pass"
+    url = checkout.json("env", "--branch", "past")["DATABASE_URL"]
+    (branch,) = checkout.json("branch.list")["branches"]
+    assert f":{branch['port']}/" in url
+    assert "There is a branch past already" in checkout.run("restore", "--latest", "--branch", "past", code=3).stderr
+    checkout.run("down")
+    assert checkout.json("branch.list")["branches"][0]["running"] is False
+    checkout.run("up")
+    assert checkout.run("psql", "--branch", "past", *count).stdout.strip() == "1"
+    checkout.run("branch.drop", "past", "--yes")
+    assert checkout.json("branch.list")["branches"] == []
+    assert checkout.environment.engine.beside.servers() == []
+
+
+def test_a_table_comes_back_beside_its_namesake(numbers: Numbers) -> None:
+    """As T_restored, with its rows and its key, for the owner only; a second time is refused."""
+    checkout = numbers.checkout
+    xids = fresh(numbers, 3)
+    result = checkout.json("restore", "--before-xid", xids[2], "--table", "numbers")
+    assert result["tables"] == ["public.numbers_restored"]
+    assert checkout.query("SELECT count(*) FROM numbers_restored", role="owner") == [(2,)]
+    assert checkout.query("SELECT has_table_privilege('app', 'numbers_restored', 'SELECT')") == [(False,)]
+    again = checkout.run("restore", "--before-xid", xids[2], "--table", "numbers", code=3)
+    assert "numbers_restored already" in again.stderr
+    checkout.query("DROP TABLE numbers_restored")
+
+
+def test_a_table_comes_back_in_place(numbers: Numbers) -> None:
+    """With --replace its rows are those of then, every other table is as it is now, and invoke undo takes it back."""
+    checkout = numbers.checkout
+    xids = fresh(numbers, 3)
+    checkout.query("CREATE TABLE other (number int)", role="owner")
+    numbers.archived()
+    checkout.run("restore", "--before-xid", xids[1], "--table", "numbers", "--replace", "--yes")
+    assert numbers.all() == [1]
+    assert checkout.query("SELECT to_regclass('other') IS NOT NULL") == [(True,)]
+    checkout.run("undo")
+    assert numbers.all() == [1, 2, 3]
+    checkout.query("DROP TABLE other")
+
+
+def test_rows_that_others_refer_to_do_not_go(numbers: Numbers) -> None:
+    """Where a row of now refers to one that was not there then, the table is not replaced, and the key is named."""
+    checkout = numbers.checkout
+    xids = fresh(numbers, 3)
+    checkout.query("CREATE TABLE referring (number int REFERENCES numbers)", role="owner")
+    checkout.query("INSERT INTO referring VALUES (3)")
+    numbers.archived()
+    refused = checkout.run("restore", "--before-xid", xids[1], "--table", "numbers", "--replace", "--yes", code=1)
+    assert "referring_number_fkey" in refused.stderr
+    assert numbers.all() == [1, 2, 3]
+    checkout.query("DROP TABLE referring")
+
+
+def test_words_that_contradict_each_other_are_refused(numbers: Numbers) -> None:
+    """A backup or --into with a moment, --branch with --table, --replace without --table: exit code 2, nothing done."""
+    for words in (
+        ("latest-but-one", "--latest"),
+        ("--latest", "--into", "beside"),
+        ("--latest", "--branch", "b", "--table", "numbers"),
+        ("--latest", "--replace"),
+        ("--latest", "--branch", "../b"),
+        ("--plan",),
+    ):
+        numbers.checkout.run("restore", *words, code=2)
+
+
+def test_it_works_with_a_broken_server(numbers: Numbers) -> None:
+    """A data directory that no server starts on is left as it is, and the last commit is there again."""
+    checkout = numbers.checkout
+    fresh(numbers, 2)
+    checkout.run("down")
+    environment = checkout.environment
+    beside = environment.engine.beside
+    broken = beside.volume(str(environment.state.incarnation))
+    from tests import ledger
+
+    with ledger.archive({"global/pg_control": b"\0" * 8192}) as stream:
+        beside.write(broken, stream)
+    checkout.run("restore", "--latest", "--yes")
+    assert numbers.all() == [1, 2]
+    assert broken in beside.volumes()
+
+
+def test_an_empty_checkout_with_only_backups_is_enough(numbers: Numbers, tmp_path: Path) -> None:
+    """Another folder, other passwords, no server: the last commit is there, and the checkout is ready."""
+    fresh(numbers, 2)
+    numbers.checkout.run("down")
+    other = Checkout(tmp_path / "other", **{**numbers.checkout.environ, "WAL_ARCHIVE": "on"})
+    shutil.copytree(numbers.checkout.root / "backups", other.root / "backups", dirs_exist_ok=True)
+    try:
+        other.run("restore", "--latest", "--yes")
+        assert other.query("SELECT max(number) FROM numbers") == [(2,)]
+        assert timeline.complaints(other) == []
+        other.run("up")
+    finally:
+        other.remove()
+        numbers.checkout.run("up")
