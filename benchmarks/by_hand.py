@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ def _piped(environment: Environment, made: Path) -> None:
     process = environment.engine.run("pg_dump", arguments, role=environment.backup, stdout=subprocess.PIPE)
     with made.open("wb") as stream, ending(process):
         subprocess.run(["zstd", "-q", "-1", "-T2"], stdin=process.stdout, stdout=stream, check=True)
+        os.fsync(stream.fileno())  # as pg_dump does where it writes files itself
         _finish(process)
 
 

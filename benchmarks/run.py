@@ -2,8 +2,9 @@
 
 Needs a Docker engine and the wheels of the embedded extra; per_test also needs pytest-postgresql, which belongs to no
 extra: pip install "pytest-postgresql>=10,<11". Those of backups need the test extra, the program zstd, and pip for
-snapshots; all but the last are measured with each amount of data, or with that of `--data`. All of it takes about an
-hour and a half, most of it for restores with 1 GB.
+snapshots; all but the last are measured with each amount of data, or with that of `--data`, and so is rewinds, which
+takes Barman from pip where rsync is installed, and pgBackRest where that is, from 2.48 on. All of it takes about two
+hours, most of it for restores with 1 GB.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ ROOT = Path(__file__).parents[1]
 FOUNDATION = ("cold_up", "warm", "listing", "resets", "seeding")
 DATA_LAYER = ("checkout", "per_test", "bulk", "vectors", "tenancy", "baselines")
 # Measured with each amount of data.
-SIZED = ("backups", "restores", "pushes")
-BACKUPS = (*SIZED, "snapshots")
-SUBJECTS = (*FOUNDATION, *DATA_LAYER, *BACKUPS)
+SIZED = ("backups", "restores", "pushes", "bases", "rewinds")
+BACKUPS = ("backups", "restores", "pushes", "bases", "snapshots")
+TIME_TRAVEL = ("archive", "history", "rewinds")
+SUBJECTS = (*FOUNDATION, *DATA_LAYER, *BACKUPS, *TIME_TRAVEL)
 AMOUNTS = ("100MB", "1GB")
 
 

@@ -1,6 +1,6 @@
 """DSLR, which keeps snapshots as databases of the same server, beside `reset`, its equal, and `backup`, which is not.
 
-Barman and pgBackRest are not measured: they copy the data directory and its WAL, which is another job than a dump.
+Barman and pgBackRest copy the data directory and its WAL, which is another job than a dump: see rewinds.
 """
 
 from __future__ import annotations

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import run
 from drydock.engine.docker import DockerEngine
+from drydock.recovery import attendant
 from drydock.settings import child_environment
 from tests.checkout import Checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+PATIENCE = 120  # seconds
 
 
 @contextmanager
@@ -25,16 +29,26 @@ def checkout(engine: str) -> Iterator[Checkout]:
     registry can be reached or not.
     """
     with tempfile.TemporaryDirectory(prefix="drydock-benchmark-") as folder:
-        made = Checkout(Path(folder) / "dock", ENGINE=engine)
+        made = Checkout(Path(folder) / "dock", ENGINE=engine, WAL_ARCHIVE="on")
         try:
             made.run("up")
             images = made.environment.state.images
             if images:
                 made.configure(**{f"{service.upper()}_IMAGE": image for service, image in images.items()})
                 made.run("up")
+            _await_attendant(made)
             yield made
         finally:
             made.remove()
+
+
+def _await_attendant(made: Checkout) -> None:
+    """Until the first base backup has been taken and proven, which goes on beside whatever would be measured."""
+    settings, deadline = made.environment.settings, time.monotonic() + PATIENCE
+    while (doing := attendant.look(settings)) is None or doing.working:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"The first base backup is not there after {PATIENCE} s: {doing}")
+        time.sleep(0.05)
 
 
 class Declaration:
@@ -49,7 +63,7 @@ class Declaration:
         """The very declaration a checkout's stack was started from."""
         engine = checkout.environment.engine
         assert isinstance(engine, DockerEngine)
-        compose = engine._compose()  # noqa: SLF001 - what exactly is started is nobody else's business
+        compose = engine.declaration()
         return cls(compose.files, compose.variables)
 
     @property
