@@ -189,6 +189,36 @@ def test_a_dead_archiver_is_a_warning_and_up_starts_it(shop: Checkout) -> None:
     assert last(shop) == part
 
 
+def test_an_archiver_that_lost_its_connection_is_waited_for(shop: Checkout) -> None:
+    """As after a machine's sleep: it comes back by itself, so what needs it waits, and a mark can be made meanwhile."""
+    cut(shop)
+    assert not progress.look(shop.environment).connected
+    shop.run("mark", "just-woken-up")
+    cut(shop)
+    lsn = write(shop, "While it was not connected")
+    assert progress.wait_for(shop.environment, lsn).connected
+
+
+def test_an_archiver_that_cannot_connect_is_not_waited_for_long(
+    shop: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs, and still ends the wait, in a sentence of its own."""
+    monkeypatch.setattr(progress, "COMING_BACK", 0.5)
+    shop.query("ALTER ROLE app_replication NOLOGIN", role="superuser")
+    cut(shop)
+    with pytest.raises(NotReadyError, match="the archiver runs and cannot connect"):
+        progress.wait_for(shop.environment, 1 << 32)
+    assert progress.absence(shop.environment) == "the archiver runs and cannot connect"
+    heal(shop)
+    assert progress.absence(shop.environment) == ""
+
+
+def cut(checkout: Checkout) -> None:
+    """End the archiver's connection from the server's side; the slot is free when this returns."""
+    query = "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE active"
+    assert checkout.query(query, role="superuser") == [(True,)]
+
+
 def kill(checkout: Checkout) -> None:
     """SIGKILL for the archiver, so that nothing starts it again by itself; the server notices."""
     environment = checkout.environment

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drydock.checkout import Checkout
+    from drydock.environment import Environment
 
 CHECK = "archive:received"
 LOST = "lost"
@@ -35,6 +36,10 @@ SILENCE = 30.0
 FIRST_POLL, LAST_POLL, BACK_OFF = 0.001, 0.1, 1.3
 PATIENCE = 0.01  # seconds between looks from which on something more is written
 TIMEOUT = 30.0  # seconds
+CONNECTING = 5.0  # seconds that a busy server gets to answer, however short the wait for the archiver may be
+# Seconds that pg_receivewal gets to come back once it has lost its connection, as when a machine slept or its clock was
+# changed: it tries again after five (RECONNECT_SLEEP_TIME of pg_receivewal.c).
+COMING_BACK = 12.0
 # As much of Postgres's own words for pg_replication_slots.wal_status (manual 54.20) as people need.
 KEPT = {"unreserved": ", and the server is about to give up what it keeps for it", LOST: ""}
 WAITING = ", and commits wait for it"
@@ -106,22 +111,28 @@ def look(checkout: Checkout) -> Progress:
         return _look(checkout, session)
 
 
-def wait_for(checkout: Checkout, lsn: int, timeout: float = TIMEOUT) -> Progress:
+def wait_for(environment: Environment, lsn: int, timeout: float = TIMEOUT) -> Progress:
     """Wait until the archiver has a position on its disk; what the server has not written yet is written.
 
+    An archiver that runs and has lost its connection is waited for; one that has ended is not.
+
     Args:
-        checkout: whose archive.
+        environment: whose archive.
         lsn: the position; everything before it counts.
         timeout: seconds.
 
     Raises:
-        NotReadyError: where no archiver is connected, it does not get there in time, or the server does not answer.
+        NotReadyError: where no archiver runs, it does not get there in time, or the server does not answer.
     """
     deadline, pause, nudged = time.monotonic() + timeout, FIRST_POLL, False
-    with _session(checkout, timeout) as session:
-        while (seen := _look(checkout, session)).received < lsn:
-            if not seen.connected or time.monotonic() > deadline:
-                raise NotReadyError(_missing(seen, lsn, timeout), hint="invoke up; invoke logs --service archiver")
+    archiver = _Archiver(environment)
+    with _session(environment, max(timeout, CONNECTING)) as session:
+        while (seen := _look(environment, session)).received < lsn:
+            reason = archiver.gone(seen)
+            if not reason and time.monotonic() > deadline:
+                reason = f"it did not get further in {timeout:.0f} s"
+            if reason:
+                raise NotReadyError(_missing(seen, lsn, reason), hint="invoke up; invoke logs --service archiver")
             if not nudged and (seen.written < lsn or pause > PATIENCE):
                 # What belongs to no transaction, such as a restore point, waits for the next one that is written. And
                 # pg_receivewal keeps the end of a segment to itself until there is more (receivelog.c).
@@ -131,6 +142,40 @@ def wait_for(checkout: Checkout, lsn: int, timeout: float = TIMEOUT) -> Progress
             time.sleep(pause)
             pause = min(pause * BACK_OFF, LAST_POLL)
     return seen
+
+
+def absence(environment: Environment) -> str:
+    """Why no archiver is receiving, as a clause; empty where one is, or has come back within a few seconds.
+
+    Raises:
+        NotReadyError: where the server does not answer.
+    """
+    archiver = _Archiver(environment)
+    with _session(environment, TIMEOUT) as session:
+        while not (seen := _look(environment, session)).connected:
+            if reason := archiver.gone(seen):
+                return reason
+            time.sleep(LAST_POLL)
+    return ""
+
+
+class _Archiver:
+    """One that is not connected is waited for, as long as it runs and can be expected to connect again."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.until: float | None = None
+
+    def gone(self, seen: Progress) -> str:
+        """Why it is not waited for any longer, as a clause; empty where it is."""
+        if seen.connected:
+            self.until = None
+            return ""
+        if not self.environment.engine.archiver().running:
+            return "the archiver does not run"
+        if self.until is None:
+            self.until = time.monotonic() + COMING_BACK
+        return "" if time.monotonic() < self.until else "the archiver runs and cannot connect"
 
 
 def check(progress: Progress) -> Check:
@@ -177,10 +222,8 @@ def _look(checkout: Checkout, session: wire.Session) -> Progress:
     return read(checkout, session.query(f"SELECT {question(checkout)}")[0][0] or "{}")
 
 
-def _missing(seen: Progress, lsn: int, timeout: float) -> str:
-    where = f"the archive has the WAL up to {format_lsn(seen.received)}, not to {format_lsn(lsn)}"
-    reason = f"it did not get further in {timeout:.0f} s" if seen.connected else "the archiver does not run"
-    return f"{where[0].upper()}{where[1:]}: {reason}."
+def _missing(seen: Progress, lsn: int, reason: str) -> str:
+    return f"The archive has the WAL up to {format_lsn(seen.received)}, not to {format_lsn(lsn)}: {reason}."
 
 
 def _silence(folder: Path) -> float:
