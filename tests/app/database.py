@@ -1,24 +1,10 @@
-"""What the tests of connections share: waiting with an end, and one server's view of a client."""
+"""What the tests of connections share: one server's view of a client."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-PATIENCE = 20.0
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something holds that no event tells of, such as the server's own view; fail after 20 s."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
-        time.sleep(0.02)
 
 
 class Onlooker:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from drydock.recovery import progress
 from tests import commits, small_disk, timeline
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,9 +70,7 @@ def test_a_full_disk_stops_the_archive_alone_until_there_is_room(small: Checkout
     filler.write_bytes(bytes(shutil.disk_usage(filler.parent).free - SEGMENT // 2))
     small.query("SELECT pg_switch_wal()")
     undone = numbers.add(2)
-    deadline = time.monotonic() + 60
-    while not any(problem.startswith(f"{progress.CHECK}: ") for problem in timeline.complaints(small)):
-        assert time.monotonic() < deadline
+    eventually(lambda: any(one.startswith(f"{progress.CHECK}: ") for one in timeline.complaints(small)), "told of", 60)
     assert re.search(r"archive:process .*No space left on device", small.run("doctor", code=None).stdout)
     numbers.add(3)
 

@@ -12,6 +12,7 @@ import pytest
 from drydock.engine import POSTGRES
 from drydock.fault_points import Point
 from tests import small_disk
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,16 +107,12 @@ def test_a_server_that_dies_meanwhile_is_a_sentence(shop: Checkout, words: tuple
 
 def stop_the_server_when_it_is_at_work(shop: Checkout) -> None:
     """Kill Postgres the hard way as soon as pg_dump or pg_restore is connected."""
-    import time
-
     from drydock import postgres
 
     environment = shop.environment
-    deadline = time.monotonic() + 60
     with postgres.administer(environment) as connection:
         working = "SELECT FROM pg_stat_activity WHERE application_name IN ('pg_dump', 'pg_restore')"
-        while not connection.execute(working).rowcount:
-            assert time.monotonic() < deadline
+        eventually(lambda: connection.execute(working).rowcount, "pg_dump or pg_restore at work", 60)
     if environment.state.engine == "docker":
         environment.engine._container(POSTGRES).kill()  # type: ignore[attr-defined]
     else:

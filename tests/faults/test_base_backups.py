@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from drydock.recovery import attendant, base, overview
 from drydock.recovery.catalogue import Catalogue
 from tests import small_disk
 from tests.checkout import Checkout
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +50,13 @@ def shop(any_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def await_attendant(checkout: Checkout) -> None:
-    settings, deadline = checkout.environment.settings, time.monotonic() + 120
-    while (doing := attendant.look(settings)) is None or doing.step not in {attendant.DONE, attendant.FAILED}:
-        assert time.monotonic() < deadline, doing
-        time.sleep(0.05)
+    eventually(lambda: step(checkout) in {attendant.DONE, attendant.FAILED}, "the attendant's end", 120)
+
+
+def step(checkout: Checkout) -> str:
+    """What its attendant is at; nothing where there was none."""
+    doing = attendant.look(checkout.environment.settings)
+    return doing.step if doing else ""
 
 
 def archive(checkout: Checkout) -> Archive:
@@ -104,12 +107,9 @@ def test_an_attendant_that_is_killed_is_followed_by_another(shop: Checkout) -> N
     for folder in base.folders(archive(shop)):
         (folder / "base.json").unlink(missing_ok=True)
     attendant.spawn(environment)
-    deadline = time.monotonic() + 60
-    while (doing := attendant.look(environment.settings)) is None or doing.step != attendant.COPYING:
-        assert time.monotonic() < deadline, doing
-    os.killpg(doing.pid, signal.SIGKILL)
-    while attendant.look(environment.settings).working:  # type: ignore[union-attr]
-        assert time.monotonic() < deadline
+    eventually(lambda: step(shop) == attendant.COPYING, "copying", 60)
+    os.killpg(attendant.look(environment.settings).pid, signal.SIGKILL)  # type: ignore[union-attr]
+    eventually(lambda: not attendant.look(environment.settings).working, "killed")  # type: ignore[union-attr]
     (check,) = [check for check in shop.json("status")["checks"] if check["name"] == overview.BASE]
     assert (check["status"], check["fix"]) == ("warn", "invoke backup.base")
     assert "ended while taking a base backup" in check["detail"]
@@ -130,9 +130,7 @@ def test_an_attendant_that_is_killed_before_it_begins_is_not_starting_for_ever(s
         assert doing.step == attendant.STARTING
         assert base_check(shop) == ("pass", "none yet")
         os.kill(doing.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while attendant.look(settings).working:  # type: ignore[union-attr]
-            assert time.monotonic() < deadline
+        eventually(lambda: not attendant.look(settings).working, "killed")  # type: ignore[union-attr]
         assert base_check(shop) == ("warn", "none yet")
     attendant.spawn(shop.environment)
     await_attendant(shop)
@@ -172,10 +170,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(shop: Checkout) -> None:
     assert "No space left on device" in told.stderr
     assert list(archive(shop).bases.iterdir()) == []
     attendant.spawn(shop.environment)
-    deadline = time.monotonic() + 60
-    while attendant.look(shop.environment.settings).step != attendant.FAILED:  # type: ignore[union-attr]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: step(shop) == attendant.FAILED, "failed", 60)
     (check,) = [check for check in shop.json("status")["checks"] if check["name"] == overview.BASE]
     assert check["status"] == "warn"
     assert "No space left on device" in check["detail"]

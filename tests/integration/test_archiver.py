@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from drydock.recovery.folders import Archive, Form, Part, part_folder, slot_name
 from drydock.recovery.wal import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
 from tests import commits
 from tests.checkout import Checkout
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +99,7 @@ def dismiss(checkout: Checkout, begun: str) -> None:
         doing = attendant.look(settings)
         return attendant.stop(settings) or (doing is not None and doing.since >= begun and not doing.working)
 
-    until(gone, 60)
+    eventually(gone, "the attendant's end", 60)
 
 
 def fill(checkout: Checkout, segments: int) -> None:
@@ -226,15 +226,7 @@ def kill(checkout: Checkout) -> None:
         psutil.Process(json.loads((checkout.root / ".drydock" / "run" / "archiver.json").read_text())["pid"]).kill()
     else:
         environment.engine.containers(ARCHIVER)[0].kill()  # type: ignore[attr-defined]
-    until(lambda: not progress.look(environment).connected)
-
-
-def until(happened: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for something that nobody announces."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not progress.look(environment).connected, "the server notices")
 
 
 def test_doctor_explains_a_stopped_archiver(shop: Checkout) -> None:
@@ -297,7 +289,7 @@ def test_an_archiver_stopped_for_too_long(shop: Checkout) -> None:
     shop.environment.engine.stop_archiver()
     fill(shop, 4)
     shop.query("CHECKPOINT")
-    until(lambda: shop.query(STATUS) == [("lost",)])
+    eventually(lambda: shop.query(STATUS) == [("lost",)], "the slot is lost")
     assert "some is lost to the archive" in check(shop)["detail"]
     assert "the WAL archive begins anew" in heal(shop)
     shop.query("ALTER SYSTEM RESET max_slot_wal_keep_size")

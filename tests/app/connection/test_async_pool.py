@@ -11,11 +11,13 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from app.db import Database, Events
 from app.errors import DatabaseUnavailable, PoolExhausted
-from tests.app.database import Onlooker, eventually
 from tests.proxy import Proxy
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from tests.app.database import Onlooker
 
 PID = text("SELECT pg_backend_pid()")
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from app.db.breaker import BreakerOptions, State
 from app.db.retry import judge
 from app.errors import CircuitOpen, DatabaseUnavailable
 from app.settings import Settings
-from tests.app.database import PATIENCE, eventually
 from tests.checkout import Checkout
+from tests.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

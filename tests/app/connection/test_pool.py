@@ -13,11 +13,13 @@ from sqlalchemy.exc import DataError, OperationalError
 from app.db import Database, Events
 from app.db.retry import is_unavailable
 from app.errors import AppError, DatabaseUnavailable, PoolExhausted
-from tests.app.database import Onlooker, eventually
 from tests.proxy import Proxy
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.app.database import Onlooker
 
 
 def opened(database: Database) -> Database:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.app.database import eventually
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.app.database import Onlooker
