@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from drydock.engine import POSTGRES
+from tests.waiting import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.checkout import Checkout
+
+KILLS = 6  # after so many, one soon after another, Docker waits for more than three seconds
 
 
 @pytest.fixture
@@ -59,6 +64,22 @@ def test_a_killed_server_comes_back_with_up(embedded_engine: str, make_checkout:
     assert "invoke up" in checkout.run("status", code=5).stdout
     checkout.run("up")
     assert checkout.query("SELECT name FROM users WHERE email = 'ada@acme.example'") == [("Kept",)]
+
+
+def test_up_does_not_wait_as_docker_does(docker_engine: str, make_checkout: Callable[..., Checkout]) -> None:
+    """Docker starts what was killed again, later each time: `up` starts it now, and does not call it broken."""
+    checkout = make_checkout(ENGINE=docker_engine)
+    checkout.run("up")
+    (container,) = checkout.environment.engine.containers(POSTGRES)  # type: ignore[attr-defined]
+    killed = [0]  # which is what Docker tells while no process runs
+    while len(killed) <= KILLS:
+        eventually(lambda: container.reload() or container.attrs["State"]["Pid"] not in killed, "started again")
+        killed.append(container.attrs["State"]["Pid"])
+        # Not by Docker's own kill: what it has killed itself it does not start again.
+        subprocess.run(["kill", "-9", str(killed[-1])], check=True)
+    eventually(lambda: container.reload() or container.status == "restarting", "waiting to be started")
+    checkout.run("up")
+    assert checkout.json("status")["status"] == "pass"
 
 
 def test_wrong_passwords_are_a_sentence(checkout: Checkout) -> None:

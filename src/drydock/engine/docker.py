@@ -101,7 +101,7 @@ class DockerEngine:
         self.prepare(report)
         self._refuse_other_volume()
         self._forget_unfinished(report)
-        self._unpause()
+        self._wake()
         try:
             self.declaration().up(*SERVICES)
         except EngineError as error:
@@ -301,10 +301,12 @@ class DockerEngine:
                     container.remove(force=True)
                 stale[0].remove()
 
-    def _unpause(self) -> None:
-        with failing("unpause the containers"):
+    def _wake(self) -> None:
+        """Containers that are paused go on, and those that Docker waits to start again, ever longer, start now."""
+        with failing("start the containers"):
             for container in self.containers():
-                unpause(container)
+                if not unpause(container) and container.status == "restarting":
+                    container.restart(timeout=0)
 
     def _remove_tools(self) -> None:
         """Remove what a killed task left: containers to look into a volume or write to it, and tools never started."""
