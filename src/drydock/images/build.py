@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import docker
 
 REPOSITORY = "drydock-local"
+MARK = "drydock.local"  # the label of every image that is built here
 # Docker's names of what platform.machine() says.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "ppc64le": "ppc64le"}
 
@@ -140,6 +141,6 @@ def _labels(service: str, parts: contents.Contents) -> dict[str, str]:
         "org.opencontainers.image.description": f"{service} {parts.version}, built from the installed wheels",
         "org.opencontainers.image.version": parts.version,
         "org.opencontainers.image.vendor": "drydock",
-        "drydock.local": "true",
+        MARK: "true",
         **parts.labels,
     }

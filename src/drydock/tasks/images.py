@@ -1,4 +1,4 @@
-"""images.pull, images.build, images.list."""
+"""images.pull, images.build, images.list, images.prune."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
-from drydock.console import seconds, size
+from drydock.console import seconds, size, table
 from drydock.engine import SERVICES
 from drydock.tasks.common import command, settings
 
@@ -37,11 +37,35 @@ def pull(console: Console, json: bool = False) -> None:
     console.result(pulled, pulled.values())
 
 
+@command()
+def list_(console: Console, json: bool = False) -> None:
+    """The local images, newest first: how large, and why each is still needed."""
+    from drydock.images.local import images
+
+    found = images(_client())
+    rows = [(i.tag, i.made[:16].replace("T", " "), size(i.size), i.needed or "nothing needs it") for i in found]
+    data = {"images": [image.__dict__ for image in found]}
+    console.result(data, table(rows) if rows else ["There is no local image."])
+
+
+@command(help={"dry-run": "Only say what would go."})
+def prune(console: Console, dry_run: bool = False, json: bool = False) -> None:
+    """Remove the local images that no container uses and the installed wheels do not make any more."""
+    from drydock.images import local as work
+
+    doomed = [image for image in work.images(_client()) if not image.needed] if dry_run else work.prune(_client())
+    verb = "would go" if dry_run else "removed"
+    lines = [f"{verb}: {image.tag}  {size(image.size)}" for image in doomed]
+    data = {"dry_run": dry_run, "images": [image.__dict__ for image in doomed]}
+    console.result(data, lines or ["Every local image is needed."])
+
+
 def group() -> Collection:
-    """`images.build` and `images.pull`."""
+    """`images.build`, `images.pull`, `images.list` and `images.prune`."""
     collection = Collection("images")
-    collection.add_task(build)
-    collection.add_task(pull)
+    for one in (build, pull, prune):
+        collection.add_task(one)
+    collection.add_task(list_, name="list")
     return collection
 
 
