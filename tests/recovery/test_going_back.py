@@ -78,7 +78,10 @@ def test_restores_across_restores_follow_the_right_timeline(numbers: Numbers) ->
 
 
 def test_a_damaged_base_backup_gives_way_to_an_earlier_one(numbers: Numbers) -> None:
-    """One flipped bit: the restore says so and begins with the one before; with none before, nothing is changed."""
+    """One flipped bit: the restore says so and begins with the one before; with none before, nothing is changed.
+
+    The next restore begins with a sound one at once, until the damaged one is proven again.
+    """
     checkout = numbers.checkout
     xids = fresh(numbers, 2)
     newest = checkout.json("backup.base")["name"]
@@ -94,6 +97,8 @@ def test_a_damaged_base_backup_gives_way_to_an_earlier_one(numbers: Numbers) -> 
         assert numbers.all() == [1, 2, 3]
         assert not any(one.proven for one in base.bases(archive) if one.name == newest)
         assert newest in checkout.run("archive.verify", code=None).stdout
+        assert planned(checkout, last, *line) != newest
+        assert newest in checkout.run("archive.list").stdout
         others = [one.path / base.TAR for one in base.bases(archive) if one.name != newest]
         with ExitStack() as stack:
             for path in others:
@@ -105,6 +110,14 @@ def test_a_damaged_base_backup_gives_way_to_an_earlier_one(numbers: Numbers) -> 
             assert (checkout.environment.state, numbers.all()) == (present, [1, 2, 3])
             assert checkout.environment.engine.beside.volumes() == volumes
     assert checkout.environment.state.incarnation == before.incarnation + 1
+    checkout.run("archive.verify")
+    assert planned(checkout, last, *line) == newest
+
+
+def planned(checkout: Checkout, xid: str, *line: str) -> str:
+    """The base backup that a restore would begin with."""
+    name: str = checkout.json("restore", "--before-xid", xid, *line, "--plan")["plan"]["base"]["name"]
+    return name
 
 
 @contextmanager

@@ -45,20 +45,26 @@ class Attempts:
             RefusedError: where there is none; it names what is damaged as well.
             DrydockError: as planning.look.
         """
-        unusable = frozenset(error.name for error in self.damaged)
         with planning.look(self.environment, self.archive, self.clock) as situation:
+            damaged = self._damaged()
             try:
-                return plan.make(self.target, replace(situation, unusable=unusable))
+                return plan.make(self.target, replace(situation, unusable=frozenset(damaged)))
             except RefusedError as refusal:
-                told = " ".join([*(error.message for error in self.damaged), refusal.message])
+                told = " ".join([*damaged.values(), refusal.message])
                 raise RefusedError(told, hint=refusal.hint) from refusal
+
+    def _damaged(self) -> dict[str, str]:
+        """What is wrong with base backups, as sentences by name: found out now, or by an earlier restore."""
+        noted = [base.DamagedBaseError(one.name, one.damage) for one in base.bases(self.archive) if one.damage]
+        return {error.name: error.message for error in (*noted, *self.damaged)}
 
     def carry_out(
         self, first: Plan, step: Callable[[Plan], WentBack], report: Callable[[str], None]
     ) -> tuple[Plan, WentBack]:
         """Carry a plan out; where its base backup proves damaged, before anything was swapped, the next one.
 
-        A base backup that is damaged loses its proof, so that `status` and `archive.verify` tell.
+        A base backup that is damaged is noted, so that `status` tells, and no restore begins with it until
+        `archive.verify` has proven it.
 
         Raises:
             DrydockError, RefusedError: as the step, and `plan`.
@@ -68,7 +74,7 @@ class Attempts:
             try:
                 return current, step(current)
             except base.DamagedBaseError as error:
-                base_manifest.forget_proof(self.archive.bases / error.name)
+                base_manifest.note_damage(self.archive.bases / error.name, error.reason)
                 report(f"{error.message} Once more, from an earlier one.")
                 self.damaged.append(error)
             current = self.plan()

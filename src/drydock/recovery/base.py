@@ -32,11 +32,11 @@ NAME = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
 
 
 class DamagedBaseError(DrydockError):
-    """What a base backup holds is not what was written; `name` is its folder's."""
+    """What a base backup holds is not what was written: its folder's name, and a sentence that says what."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The base backup {name} cannot be used: {reason}", hint="invoke archive.verify")
-        self.name = name
+        self.name, self.reason = name, reason
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,11 @@ class Base:
     def order(self) -> tuple[tuple[int, int], int]:
         """Where it stands among the others: by the archive, not by the clock."""
         return part_order(self.part), self.start
+
+    @cached_property
+    def damage(self) -> str:
+        """What a restore found wrong with it, as a sentence; empty where nothing was, or it has been proven since."""
+        return base_manifest.read_damage(self.path)
 
     @cached_property
     def proof(self) -> Proof | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
-FILE, PROOF = "base.json", "proof.json"
+FILE, PROOF, DAMAGE = "base.json", "proof.json", "damage.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +137,25 @@ def read(folder: Path) -> BaseManifest:
 
 
 def write_proof(proof: Proof, folder: Path) -> None:
-    """Write `proof.json`."""
+    """Write `proof.json`; whatever was found damaged is not any more."""
     write_atomic(folder / PROOF, json.dumps(asdict(proof), indent=1) + "\n")
+    (folder / DAMAGE).unlink(missing_ok=True)
 
 
-def forget_proof(folder: Path) -> None:
-    """Have a backup count as unproven."""
+def note_damage(folder: Path, reason: str) -> None:
+    """Have a backup count as damaged, and so as unproven, until it is proven again."""
+    write_atomic(folder / DAMAGE, json.dumps({"reason": reason}, indent=1) + "\n")
     (folder / PROOF).unlink(missing_ok=True)
+
+
+def read_damage(folder: Path) -> str:
+    """What was found wrong with a backup, as a sentence; empty where nothing was."""
+    try:
+        return str(json.loads((folder / DAMAGE).read_bytes())["reason"])
+    except FileNotFoundError:
+        return ""
+    except (ValueError, TypeError, KeyError):
+        return f"{folder / DAMAGE} says so, and cannot be read."
 
 
 def read_proof(folder: Path, manifest: BaseManifest) -> Proof | None:

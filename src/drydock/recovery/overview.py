@@ -80,7 +80,8 @@ class Overview:
         newest = max((one.segment for one in self.stored if one.part == environment.state.part), default=None)
         self.end = newest.end if newest else 0
         self.descent: Descent = self.chain.descent(newest.timeline if newest else 1)
-        self.bases = [one for one in bases if self.descent.holds(one.timeline, one.stop) and one.stop <= self.end]
+        sound = [one for one in bases if not one.damage]
+        self.bases = [one for one in sound if self.descent.holds(one.timeline, one.stop) and one.stop <= self.end]
 
     def window(self, *, receiving: bool) -> Check:
         """Since when any moment can be restored; and until when, where nothing is received."""
@@ -158,6 +159,8 @@ def _backups(environment: Environment, archive: Archive, bases: Sequence[Base]) 
         begun = doing is not None and doing.working
         return Check(BASE, Status.PASS if begun else Status.WARN, f"none yet{trouble}", "" if begun else MAKE)
     newest = ours[-1]
+    if newest.damage:
+        return Check(BASE, Status.WARN, f"{newest.name} is damaged: {newest.damage.rstrip('.')}{trouble}", MAKE)
     told = f"{newest.name}, {size(newest.manifest.size)}, and {size(base.since(archive, newest))} of WAL since"
     if newest.proof or (newest.manifest.recipients and not environment.settings.identity):
         return Check(BASE, Status.PASS, f"{told}{'' if newest.proof else '; BACKUP_IDENTITY is not set to prove it'}")

@@ -98,6 +98,7 @@ def _data(one: Base) -> dict[str, object]:
         "encrypted": bool(manifest.recipients),
         "seconds": manifest.seconds,
         "proven": one.proof.when if one.proof else None,
+        "damage": one.damage or None,
     }
 
 
@@ -138,7 +139,9 @@ def _listing(found: dict[str, dict[str, list[dict[str, object]]]]) -> Iterator[s
 
 
 def _base_row(one: dict[str, object]) -> tuple[str, ...]:
-    notes = ["proven" if one["proven"] else "unproven"] + (["encrypted"] if one["encrypted"] else [])
+    notes = ["damaged" if one["damage"] else "proven" if one["proven"] else "unproven"] + (
+        ["encrypted"] if one["encrypted"] else []
+    )
     return (
         f"  {one['name']}",
         str(one["taken"])[:19].replace("T", " "),
