@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from drydock import rules
 from drydock.backup import encryption, packing
 from drydock.errors import DrydockError
 from drydock.recovery import base, sealing
@@ -32,6 +34,8 @@ NEEDED = (
     "max_locks_per_transaction",
 )
 
+LEAST = 128 << 20  # bytes: PostgreSQL's default for shared_buffers
+
 
 def make(settings: Settings, archive: Archive, plan: Plan) -> Recipe:
     """What the planned moment is made from.
@@ -49,9 +53,19 @@ def make(settings: Settings, archive: Archive, plan: Plan) -> Recipe:
             *(pieces.of(stored) for stored in plan.segments if stored.segment.number <= in_base),
             *pieces.histories(),
         ],
-        settings={name: value for name, value in found.manifest.settings.items() if name in NEEDED},
+        settings={name: value for name, value in found.manifest.settings.items() if name in NEEDED} | _memory(settings),
         stop=plan.stop,
     )
+
+
+def _memory(settings: Settings) -> dict[str, str]:
+    """Half of what the server may have, for the pages that replay comes back to: a sixth of its time, with 1 GB of WAL.
+
+    It takes only what it touches. No more than a quarter of the machine's: the environment's own server runs on.
+    """
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = min(rules.BYTES[1](settings.postgres_memory) // 2, machine // 4)
+    return {"shared_buffers": f"{max(most, LEAST) >> 20}MB"}
 
 
 class _Pieces:

@@ -99,7 +99,8 @@ class Recipe:
         wal: the segments behind those of the base backup, up to the stop.
         last: those which the base backup has too, if only their beginning, and every history file that is known, so
             that the timeline which begins at the stop gets a number of its own.
-        settings: what a server that replays this WAL must have at least, as the base backup's server had it.
+        settings: of the server that replays this WAL: what it must have at least, as the base backup's server had it,
+            and its memory.
         stop: where to stop.
     """
 
