@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +67,8 @@ def test_a_table_and_a_time_narrow_it_down(shop: Checkout) -> None:
     found = listed(shop, "--table", "users", "--since", "1 hour ago")
     assert found
     assert all("users" in line["tables"] for line in found)
+    now = datetime.now(UTC).isoformat()
+    assert "No transaction fits. The archive goes back to 20" in shop.run("history", "--since", now).stdout
     assert "no table 'nope'" in shop.run("history", "--table", "nope", code=1).stderr
     assert shop.run("history", "--since", "tomorrow noon", code=None).returncode != 0
     assert "shows nothing" in shop.run("history", "--limit", "0", code=2).stderr

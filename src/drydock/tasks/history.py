@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from drydock.console import Console
+    from drydock.recovery.folders import Archive
     from drydock.recovery.listing import Line
     from drydock.recovery.naming import Counts
 
@@ -51,7 +52,8 @@ def history(
     for problem in missing:
         console.note(problem)
     found = listing.lines(archive, environment.settings.database, wanted)
-    console.result({"transactions": [_data(line) for line in found], "missing": missing}, _lines(found))
+    lines = _lines(found) if found else [_nothing(archive, narrowed=bool(since or table))]
+    console.result({"transactions": [_data(line) for line in found], "missing": missing}, lines)
 
 
 def _data(line: Line) -> dict[str, object]:
@@ -81,10 +83,19 @@ def _lsn(lsn: int) -> str:
     return format_lsn(lsn)
 
 
+def _nothing(archive: Archive, *, narrowed: bool) -> str:
+    """What there is to say of an empty history: how far back it goes, be it that everything was made before."""
+    from drydock.recovery.base import bases
+
+    # WAL from before the oldest base backup goes when nothing needs it any more: that it is told is no promise.
+    begun = [base.started for base in bases(archive)] or [datetime.fromisoformat(p.begun) for p in archive.parts()]
+    moment = f"{min(begun, default=datetime.now(UTC)).astimezone():%Y-%m-%d %H:%M:%S}"
+    told = f"No transaction fits. The archive goes back to {moment}"
+    told = told if narrowed else f"Nothing was changed since {moment}, from when on everything is archived"
+    return f"{told}. --aborted shows transactions that were rolled back as well."
+
+
 def _lines(found: Sequence[Line]) -> Iterator[str]:
-    if not found:
-        yield "No transaction that changed anything. --aborted shows those that were rolled back as well."
-        return
     several = len({line.transaction.timeline for line in found}) > 1
     heading = ("time", "xid", *(["timeline"] if several else []), "WAL", "who", "changes")
     yield from table([heading, *(_row(line, several=several) for line in found)])
