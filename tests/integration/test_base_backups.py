@@ -16,7 +16,7 @@ from drydock import postgres
 from drydock.backup.encryption import OPEN
 from drydock.backup.pg_program import ending
 from drydock.errors import DrydockError, RefusedError
-from drydock.recovery import attendant, base, copying, inspection, overview, proof, relations, sealing
+from drydock.recovery import attendant, base, base_manifest, copying, inspection, overview, proof, relations, sealing
 from drydock.recovery.attendant import COPYING, DONE
 from drydock.recovery.folders import Archive, Form, part_folder
 from drydock.recovery.wal import NAME, SEGMENT_SIZE
@@ -75,6 +75,21 @@ def test_the_first_up_has_a_base_backup_taken_and_proven(shop: Checkout) -> None
     (check,) = [check for check in shop.json("status")["checks"] if check["name"] == overview.BASE]
     assert check["status"] == "pass"
     assert found[-1].name in check["detail"]
+
+
+def test_a_damaged_base_backup_is_told_of_and_replaced(shop: Checkout) -> None:
+    """Status warns, the list says so, and another one is due, until it is proven again."""
+    found = base.bases(archive(shop))[-1]
+    assert found.proof is not None
+    base_manifest.note_damage(found.path, "a bit is wrong.")
+    try:
+        assert base.due(shop.environment) == "the last one is damaged"
+        (check,) = [check for check in shop.json("status")["checks"] if check["name"] == overview.BASE]
+        assert (check["status"], check["detail"]) == ("warn", f"{found.name} is damaged: a bit is wrong")
+        assert "damaged" in shop.run("archive.list").stdout
+    finally:
+        base_manifest.write_proof(found.proof, found.path)
+    assert base.due(shop.environment) == ""
 
 
 def test_a_base_backup_holds_the_cluster_and_the_wal_it_needs(shop: Checkout) -> None:

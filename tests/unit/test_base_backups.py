@@ -194,6 +194,23 @@ def test_a_proof_counts_for_the_backup_it_was_made_for(archive: Archive) -> None
     assert base.bases(archive)[0].proof is None
 
 
+def test_damage_is_remembered_until_it_is_disproved(archive: Archive) -> None:
+    """It costs the proof; a note that cannot be read is one all the same."""
+    stored(archive, "20261121T100000Z")
+    (found,) = base.bases(archive)
+    proof = Proof(identity=found.manifest.identity, when="2026-11-21T10:01:00+00:00", tool="0.1.0", seconds=1.0)
+    base_manifest.write_proof(proof, found.path)
+    assert found.damage == ""
+    base_manifest.note_damage(found.path, "a bit is wrong.")
+    (found,) = base.bases(archive)
+    assert (found.damage, found.proof) == ("a bit is wrong.", None)
+    (found.path / base_manifest.DAMAGE).write_text("{")
+    assert "cannot be read" in base.bases(archive)[0].damage
+    base_manifest.write_proof(proof, found.path)
+    (found,) = base.bases(archive)
+    assert (found.damage, found.proof) == ("", proof)
+
+
 def test_a_description_of_a_newer_drydock_is_a_sentence(archive: Archive) -> None:
     """With the way out."""
     folder = stored(archive, "20261121T100000Z", replace(MANIFEST, format=99))

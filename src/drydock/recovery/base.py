@@ -230,6 +230,8 @@ def due(environment: Environment) -> str:
     ours = [one for one in bases(archive) if one.part == part]
     if not ours:
         return "the archive has begun anew" if bases(archive) else "it is the first"
+    if ours[-1].damage:
+        return "the last one is damaged"
     piled = since(archive, ours[-1])
     return f"{size(piled)} of WAL since the last one" if piled >= environment.settings.base_backup_wal else ""
 

@@ -139,9 +139,8 @@ def _listing(found: dict[str, dict[str, list[dict[str, object]]]]) -> Iterator[s
 
 
 def _base_row(one: dict[str, object]) -> tuple[str, ...]:
-    notes = ["damaged" if one["damage"] else "proven" if one["proven"] else "unproven"] + (
-        ["encrypted"] if one["encrypted"] else []
-    )
+    state = "damaged" if one["damage"] else "proven" if one["proven"] else "unproven"
+    notes = [state] + (["encrypted"] if one["encrypted"] else [])
     return (
         f"  {one['name']}",
         str(one["taken"])[:19].replace("T", " "),
