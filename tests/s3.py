@@ -26,6 +26,7 @@ from drydock.backup.remote import Remote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+ROOT = Path(__file__).parents[1]
 KEY, SECRET = "tester", "not-a-secret-of-anybody"
 BUCKET, PREFIX = "team", "some/prefix"
 SERVERS = {
@@ -81,9 +82,10 @@ def serving(name: str, data: Path) -> Iterator[Store]:
         pytest.skip(f"{name} is not installed: pip install -e '.[test]'")
     (data / BUCKET).mkdir(parents=True)
     port = _free_port()
-    words = [program, *(word.format(data=data, port=port) for word in SERVERS[name])]
+    begin = [program] if name != "localbucket" else [sys.executable, "-m", "tests.localbucket_whole"]
+    words = [*begin, *(word.format(data=data, port=port) for word in SERVERS[name])]
     environ = os.environ | {"NANIO_ACCESS_KEY": KEY, "NANIO_SECRET_KEY": SECRET}
-    process = subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _answers(port, process)
         variables = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,16 @@ def mine(tmp_path: Path, store: Store) -> Checkout:
 def theirs(tmp_path: Path, mine: Checkout) -> Checkout:
     """Another checkout with the same repository."""
     return Checkout(tmp_path / "theirs", **mine.environ)
+
+
+def test_an_upload_that_is_cut_leaves_nothing(store: Store) -> None:
+    """As S3 promises it: what a killed push was in the midst of is not there, in part or whole."""
+    path = f"/team/some/prefix/{store.folder.name}/cut"
+    with socket.create_connection(("127.0.0.1", store.port)) as connection:
+        connection.sendall(f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nbeginning".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert b" 400 " in connection.makefile("rb").readline()
+    assert store.files() == {}
 
 
 @pytest.mark.parametrize("point", PUSHING, ids=lambda point: point.name)
