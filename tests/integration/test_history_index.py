@@ -185,6 +185,29 @@ def test_changes_of_the_schema_are_marked(
         assert only(history, xid).ddl is ddl
 
 
+def test_what_is_prepared_after_a_moment_comes_after_it(
+    server: WalServer, engine: EmbeddedEngine, tmp_path: Path
+) -> None:
+    """A server would go on to the next commit or rollback, and keep it; before its own time it is not there either."""
+    with server.connect() as connection:
+        with connection.transaction():
+            connection.execute("INSERT INTO u VALUES (21)")
+            earlier = server.xid(connection)
+        moment = server.query("SELECT clock_timestamp()")[0][0]
+    server.query("BEGIN", "INSERT INTO u VALUES (22)", "PREPARE TRANSACTION 'afterwards'")
+    between = server.query("SELECT clock_timestamp()")[0][0]
+    server.query("ROLLBACK PREPARED 'afterwards'")
+    with read(engine, server.archive(tmp_path)) as history:
+        first, then = (history.first_after(FIRST, one) for one in (moment, between))
+        assert first is not None
+        assert then is not None
+        assert (first.state, then.state, first.xid == then.xid) == ("prepared", "aborted", True)
+        before = history.first_after(FIRST, moment - timedelta(days=1))
+        assert before is not None
+        assert before.lsn < first.lsn
+        assert only(history, earlier).lsn < first.lsn
+
+
 def test_times_and_positions_are_the_servers(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:
     """The moment of a commit is the server's own to the microsecond, and the record lies where the server wrote it."""
     with server.connect() as connection:

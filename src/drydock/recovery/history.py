@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 FAR = 1 << 62  # behind every position
 ENDED = "state < 2 AND "  # committed or aborted: what a server stops at
+# The few that were ever prepared are known by themselves: no stretch of the million others is read for them.
+PREPARED = (
+    "state = 2 AND timeline = ?1 AND lsn IN (SELECT lsn FROM prepared WHERE prepared.timeline = ?1)"
+    " AND lsn >= ?2 AND lsn < ?3 AND microseconds > ?4"
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,18 @@ class History:
         self.index.close()
 
     def first_after(self, descent: Descent, moment: datetime) -> Transaction | None:
-        """The first end of a transaction, by position, whose time is later."""
+        """The first end of a transaction, by position, whose time is later; one that was prepared counts as well.
+
+        The server itself looks at ends only (recoveryStopsBefore in xlogrecovery.c), and would keep what was prepared
+        between the moment and the next of them.
+        """
         value = microseconds_of(moment)
         for timeline, begin, end in stretches(descent, 0, FAR):
             # The first whose running maximum is later is the first that is later itself.
             found = self._one("timeline = ? AND newest > ? AND lsn >= ?", (timeline, value, begin), "newest, lsn")
+            until = min(found.lsn, end) if found else end
+            prepared = self.index.transactions(PREPARED, (timeline, begin, until, value), order="lsn", limit=1)
+            found = next(prepared, found)
             if found and found.lsn < end:
                 return found
         return None
