@@ -20,8 +20,8 @@ FAR = 1 << 62  # behind every position
 ENDED = "state < 2 AND "  # committed or aborted: what a server stops at
 # The few that were ever prepared are known by themselves: no stretch of the million others is read for them.
 PREPARED = (
-    "state = 2 AND timeline = ?1 AND lsn IN (SELECT lsn FROM prepared WHERE prepared.timeline = ?1)"
-    " AND lsn >= ?2 AND lsn < ?3 AND microseconds > ?4"
+    "state = 2 AND timeline = ?1 AND microseconds > ?4 AND lsn IN"
+    " (SELECT lsn FROM prepared WHERE prepared.timeline = ?1 AND lsn >= ?2 AND lsn < ?3)"
 )
 
 
