@@ -12,7 +12,8 @@ from benchmarks.measure import Limit, Row, interleave, run
 from benchmarks.stage import checkout
 from drydock import postgres
 from drydock.engine import wheels
-from drydock.recovery import archiver, attendant, synchronous
+from drydock.recovery.archive import archiver, synchronous
+from drydock.recovery.upkeep import attendant
 
 if TYPE_CHECKING:
     from tests.checkout import Checkout

@@ -15,7 +15,8 @@ from benchmarks.amount import describe, settle, stocked
 from benchmarks.by_hand import size_of
 from benchmarks.measure import Limit, Row, interleave, seconds
 from drydock.backup.pg_program import ending
-from drydock.recovery import attendant, base
+from drydock.recovery.bases import base
+from drydock.recovery.upkeep import attendant
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,20 +12,20 @@ from benchmarks.measure import Limit, Row, interleave, seconds
 from drydock.backup.encryption import OPEN
 from drydock.engine import wheels
 from drydock.engine.processes import clean_environment
-from drydock.recovery import indexing
-from drydock.recovery.history import History
-from drydock.recovery.index import Index, moment_of
-from drydock.recovery.transactions import Assembler, Ended, Work
-from drydock.recovery.wal import SEGMENT_SIZE, Descent, Stretch
-from drydock.recovery.waldump import Reach, Reading
+from drydock.recovery.history import indexing
+from drydock.recovery.history.index import Index, moment_of
+from drydock.recovery.history.queries import History
+from drydock.recovery.history.transactions import Assembler, Ended, Work
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Descent, Stretch
+from drydock.recovery.wal.waldump import Reach, Reading
 from tests.wal_server import WalServer, tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from drydock.engine.embedded import EmbeddedEngine
-    from drydock.recovery.folders import Archive
-    from drydock.recovery.index import Transaction
+    from drydock.recovery.archive.folders import Archive
+    from drydock.recovery.history.index import Transaction
 
 ROUNDS = 3
 SCALE, CLIENTS, SECONDS = 20, 4, 60

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 from benchmarks.measure import run
 from drydock.checkout import HOST, SUPERUSER
 from drydock.engine import wheels
-from drydock.recovery import base
-from drydock.recovery.folders import Form
-from drydock.recovery.wal import parse_lsn
+from drydock.recovery.archive.folders import Form
+from drydock.recovery.bases import base
+from drydock.recovery.wal.positions import parse_lsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from benchmarks.recovered import Goal
-    from drydock.recovery.folders import Stored
+    from drydock.recovery.archive.folders import Stored
     from tests.checkout import Checkout
 
 BARMAN = ("barman==3.19.1", "psycopg2-binary", "python-dateutil", "six")

@@ -17,10 +17,10 @@ from benchmarks.by_hand import size_of
 from benchmarks.measure import Limit, Row, interleave, seconds
 from drydock.backup import dump as backups
 from drydock.backup.catalogue import Catalogue
-from drydock.backup.offsite import Repository
-from drydock.backup.pull import pull
-from drydock.backup.push import push
-from drydock.backup.remote import Remote
+from drydock.backup.offsite.object_store import Repository
+from drydock.backup.offsite.pull import pull
+from drydock.backup.offsite.push import push
+from drydock.backup.offsite.remote import Remote
 from tests.s3 import BUCKET, SERVERS, serving
 
 if TYPE_CHECKING:

@@ -24,17 +24,21 @@ from benchmarks.amount import describe, settle, stocked
 from benchmarks.measure import Limit, Row, interleave, seconds
 from benchmarks.peers import Barman, ByHand, MissingError, PgBackRest
 from benchmarks.recovered import TABLES, Goal, query, recovered
-from drydock.recovery import attendant, base, planning, progress, promotion, recipes, rewind, sealing, targets
-from drydock.recovery import plan as plans
-from drydock.recovery.moments import Clock
-from drydock.recovery.wal import parse_lsn
+from drydock.recovery.archive import progress
+from drydock.recovery.bases import base
+from drydock.recovery.plans import plan as plans
+from drydock.recovery.plans import planning, targets
+from drydock.recovery.plans.moments import Clock
+from drydock.recovery.restores import promotion, recipes, rewind
+from drydock.recovery.upkeep import attendant, sealing
+from drydock.recovery.wal.positions import parse_lsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.measure import Take
     from benchmarks.peers import Peer
-    from drydock.recovery.folders import Stored
+    from drydock.recovery.archive.folders import Stored
     from tests.checkout import Checkout
 
 ROUNDS = 3

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import run
 from drydock.engine.docker import DockerEngine
-from drydock.recovery import attendant
+from drydock.recovery.upkeep import attendant
 from drydock.settings import child_environment
 from tests.checkout import Checkout
 

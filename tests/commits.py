@@ -20,9 +20,10 @@ from drydock import postgres
 from drydock.backup import packing
 from drydock.engine import ARCHIVER, POSTGRES
 from drydock.engine.process_table import inside
-from drydock.recovery import attendant, base
-from drydock.recovery.folders import part_folder
-from drydock.recovery.wal import NAME, Segment, parse_lsn, segment_at
+from drydock.recovery.archive.folders import part_folder
+from drydock.recovery.bases import base
+from drydock.recovery.upkeep import attendant
+from drydock.recovery.wal.positions import NAME, Segment, parse_lsn, segment_at
 
 if TYPE_CHECKING:
     from drydock.environment import Environment

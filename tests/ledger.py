@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from drydock import postgres
-from drydock.recovery import rewind
-from drydock.recovery.wal import SEGMENT_SIZE, format_lsn, parse_lsn
+from drydock.recovery.restores import rewind
+from drydock.recovery.wal.positions import SEGMENT_SIZE, format_lsn, parse_lsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drydock.recovery.chain import Chain
-from drydock.recovery.folders import Form, Stored, part_name
-from drydock.recovery.lives import Life
-from drydock.recovery.moments import Clock
-from drydock.recovery.situation import Known, Situation
-from drydock.recovery.wal import SEGMENT_SIZE, Descent, Segment, format_lsn, parse_history
+from drydock.recovery.archive.chain import Chain
+from drydock.recovery.archive.folders import Form, Stored, part_name
+from drydock.recovery.archive.lives import Life
+from drydock.recovery.plans.moments import Clock
+from drydock.recovery.plans.situation import Known, Situation
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Descent, Segment, format_lsn, parse_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from drydock.recovery.plan import Plan
+    from drydock.recovery.plans.plan import Plan
 
 STEP = (3 << 20) + 40  # bytes of WAL in a record, so that some lie across the end of a segment
 EPOCH = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)

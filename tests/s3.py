@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.backup.offsite import Repository
-from drydock.backup.remote import Remote
+from drydock.backup.offsite.object_store import Repository
+from drydock.backup.offsite.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

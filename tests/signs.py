@@ -30,6 +30,6 @@ def levels(shop: Checkout) -> tuple[int, int]:
 
 def take_base(shop: Checkout) -> None:
     """A base backup now: `up` has one taken when it has ended."""
-    from drydock.recovery import copying
+    from drydock.recovery.bases import copying
 
     copying.take(shop.environment, reason="a test", now=datetime.now(UTC), progress=lambda *_counts: None)

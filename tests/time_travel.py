@@ -26,11 +26,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from drydock.errors import RefusedError
-from drydock.recovery import copying, marks, plan, planning, recipes, rewind
-from drydock.recovery.folders import Archive
-from drydock.recovery.moments import Clock
-from drydock.recovery.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Target
-from drydock.recovery.wal import parse_lsn
+from drydock.recovery.archive import marks
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.bases import copying
+from drydock.recovery.plans import plan, planning
+from drydock.recovery.plans.moments import Clock
+from drydock.recovery.plans.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Target
+from drydock.recovery.restores import recipes, rewind
+from drydock.recovery.wal.positions import parse_lsn
 from tests.checkout import Checkout
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from drydock.engine import Beside
     from drydock.environment import Environment
-    from drydock.recovery.situation import Situation
+    from drydock.recovery.plans.situation import Situation
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Rows = dict[str, frozenset[str]]

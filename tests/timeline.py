@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drydock.recovery import progress
-from drydock.recovery.wal import parse_lsn
+from drydock.recovery.archive import progress
+from drydock.recovery.wal.positions import parse_lsn
 
 if TYPE_CHECKING:
     from tests.checkout import Checkout

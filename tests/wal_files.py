@@ -6,14 +6,14 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING
 
-from drydock.recovery.folders import Part
-from drydock.recovery.wal import PAGE_MAGIC, SEGMENT_SIZE
+from drydock.recovery.archive.folders import Part
+from drydock.recovery.wal.positions import PAGE_MAGIC, SEGMENT_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drydock.recovery.folders import Archive
-    from drydock.recovery.wal import Descent, Segment
+    from drydock.recovery.archive.folders import Archive
+    from drydock.recovery.wal.positions import Descent, Segment
 
 SYSTEM = "7555000111222333444"
 PAGE = 8192

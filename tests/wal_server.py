@@ -15,8 +15,8 @@ import psycopg
 from drydock.engine import wheels
 from drydock.engine.embedded import EmbeddedEngine
 from drydock.engine.processes import clean_environment, unprivileged
-from drydock.recovery.folders import Archive, Part
-from drydock.recovery.wal import NAME, parse_lsn
+from drydock.recovery.archive.folders import Archive, Part
+from drydock.recovery.wal.positions import NAME, parse_lsn
 
 if TYPE_CHECKING:
     from drydock.checkout import Checkout

@@ -128,7 +128,7 @@ def _servers(environment: Environment) -> list[Check]:
 
 
 def _backups(environment: Environment) -> list[Check]:
-    from drydock.backup import automation, freshness
+    from drydock.backup.scheduling import automation, freshness
 
     now = datetime.now(UTC)
     kept = automation.inspect(environment)
@@ -139,7 +139,7 @@ def _backups(environment: Environment) -> list[Check]:
 
 
 def _archive(environment: Environment) -> list[Check]:
-    from drydock.recovery import overview
+    from drydock.recovery.upkeep import overview
 
     return overview.examine(environment)
 

@@ -59,7 +59,7 @@ def is_up(environment: Environment) -> list[Check]:
     """
     if not environment.state.engine or _digest(environment) != environment.state.started_with:
         return []
-    from drydock.recovery import unfinished
+    from drydock.recovery.restores import unfinished
 
     if unfinished.exists(environment.settings) or environment.settings.engine not in {"auto", environment.state.engine}:
         return []
@@ -76,7 +76,7 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
         RefusedError: where a backup is given and there is data already.
         DrydockError: naming what failed; a second call goes on from there.
     """
-    from drydock.recovery import attendant
+    from drydock.recovery.upkeep import attendant
 
     choose_engine(environment, console.step)
     engine = environment.engine
@@ -112,7 +112,7 @@ def resume(environment: Environment, report: Callable[[str], None]) -> None:
     Raises:
         DrydockError: naming what failed; `up` goes on from there.
     """
-    from drydock.recovery import archiver
+    from drydock.recovery.archive import archiver
 
     _start(environment, report)
     _make_usable(environment, report)
@@ -139,7 +139,7 @@ def choose_engine(environment: Environment, report: Callable[[str], None]) -> No
 
 def _make_usable(environment: Environment, report: Callable[[str], None]) -> None:
     from drydock import postgres, template
-    from drydock.recovery import unfinished
+    from drydock.recovery.restores import unfinished
 
     readiness.wait_for_servers(environment)
     with postgres.administer(environment) as connection:
@@ -171,8 +171,8 @@ def _assign_ports(environment: Environment, report: Callable[[str], None]) -> No
 def _migrate(environment: Environment, console: Console, archived: Callable[[], None]) -> tuple[Migrated, str]:
     """Migrate, and leave a way back where there is data; returns the command for that."""
     from drydock import migrate, revisions
-    from drydock.recovery.changes import recorded
-    from drydock.recovery.journal import Kind
+    from drydock.recovery.way_back.changes import recorded
+    from drydock.recovery.way_back.journal import Kind
 
     def work() -> Migrated:
         with console.phase("migrate"):
@@ -229,7 +229,7 @@ def _archiving(environment: Environment, console: Console) -> Iterator[Callable[
 
     Yields what waits until it is known whether it did.
     """
-    from drydock.recovery import archiver
+    from drydock.recovery.archive import archiver
 
     problems: list[str] = []
 

@@ -13,7 +13,7 @@ from drydock.checkout import HOST
 from drydock.checks import Check, Status
 from drydock.engine import POSTGRES, REDIS
 from drydock.errors import DrydockError, NotReadyError, RefusedError
-from drydock.recovery import progress
+from drydock.recovery.archive import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

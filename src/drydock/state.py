@@ -28,8 +28,8 @@ class State:
         redis_port: on 127.0.0.1; 0 before the first `up`.
         system_identifier: the cluster's, as pg_control_system() has it; empty before it was first read.
         incarnation: which life of the cluster runs; each has its own volume.
-        part: the part of the WAL archive that is being written (recovery/folders.py); empty before the archiver was
-            first started.
+        part: the part of the WAL archive that is being written (recovery/archive/folders.py); empty before the archiver
+            was first started.
         images: the image each service runs, by service.
         started_with: hash of everything the engine was started with.
         runs: identity of the image or wheel that runs the database.

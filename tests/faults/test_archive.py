@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.recovery import progress
+from drydock.recovery.archive import progress
 from tests import commits, small_disk, timeline
 from tests.waiting import eventually
 

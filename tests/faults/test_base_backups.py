@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.fault_points import Point
-from drydock.recovery import attendant, base, overview
-from drydock.recovery.catalogue import Catalogue
+from drydock.recovery.archive.catalogue import Catalogue
+from drydock.recovery.bases import base
+from drydock.recovery.upkeep import attendant, overview
 from tests import small_disk
 from tests.checkout import Checkout
 from tests.waiting import eventually
@@ -21,7 +22,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drydock.recovery.folders import Archive
+    from drydock.recovery.archive.folders import Archive
 
 COPYING = (Point.BASE_BEGUN, Point.BASE_WRITTEN, Point.BASE_DESCRIBED, Point.BASE_NAMED)
 PROVING = (Point.BASE_UNPACKED, Point.BASE_PROVEN)
@@ -32,7 +33,8 @@ from datetime import UTC, datetime
 from dataclasses import replace
 from pathlib import Path
 from drydock.environment import open_existing
-from drydock.recovery import base, retention
+from drydock.recovery.bases import base
+from drydock.recovery.upkeep import retention
 environment = open_existing(Path(sys.argv[1]))
 settings = replace(environment.settings, recovery_window=0.0, recovery_disk=0)
 retention.expire(settings, base.archive_of(environment), writing=environment.state.part, now=datetime.now(UTC))

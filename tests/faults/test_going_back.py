@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.fault_points import Point
-from drydock.recovery.folders import Archive
+from drydock.recovery.archive.folders import Archive
 from tests import timeline
 from tests.checkout import Checkout
 

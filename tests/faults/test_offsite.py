@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.backup.catalogue import Catalogue
-from drydock.backup.remote import PIECE
+from drydock.backup.offsite.remote import PIECE
 from drydock.fault_points import Point
 from tests.backups import make_packed, prove
 from tests.checkout import Checkout

@@ -17,9 +17,11 @@ from drydock.checks import Status
 from drydock.engine import ARCHIVER
 from drydock.engine.process_table import inside
 from drydock.errors import NotReadyError
-from drydock.recovery import attendant, base, progress
-from drydock.recovery.folders import Archive, Form, Part, part_folder, slot_name
-from drydock.recovery.wal import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
+from drydock.recovery.archive import progress
+from drydock.recovery.archive.folders import Archive, Form, Part, part_folder, slot_name
+from drydock.recovery.bases import base
+from drydock.recovery.upkeep import attendant
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
 from tests import commits
 from tests.checkout import Checkout
 from tests.waiting import eventually

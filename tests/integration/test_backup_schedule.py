@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from drydock.backup import automation
 from drydock.backup.catalogue import Catalogue
-from drydock.backup.schedulers.cron import DAEMONS
+from drydock.backup.scheduling import automation
+from drydock.backup.scheduling.schedulers.cron import DAEMONS
 from drydock.lock import locked
 from drydock.settings import Settings
 from tests.backups import make_backup

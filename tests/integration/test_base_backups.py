@@ -16,17 +16,19 @@ from drydock import postgres
 from drydock.backup.encryption import OPEN
 from drydock.backup.pg_program import ending
 from drydock.errors import DrydockError, RefusedError
-from drydock.recovery import attendant, base, base_manifest, copying, inspection, overview, proof, relations, sealing
-from drydock.recovery.attendant import COPYING, DONE
-from drydock.recovery.folders import Archive, Form, part_folder
-from drydock.recovery.wal import NAME, SEGMENT_SIZE
+from drydock.recovery.archive.folders import Archive, Form, part_folder
+from drydock.recovery.bases import base, base_manifest, copying, proof
+from drydock.recovery.history import relations
+from drydock.recovery.upkeep import attendant, inspection, overview, sealing
+from drydock.recovery.upkeep.attendant import COPYING, DONE
+from drydock.recovery.wal.positions import NAME, SEGMENT_SIZE
 from tests.checkout import Checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from drydock.recovery.audit_part import Finding
+    from drydock.recovery.upkeep.audit_part import Finding
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +161,8 @@ def test_sealing_keeps_up_with_the_archiver(shop: Checkout) -> None:
     """Real segments, switched early, are sealed as they come; the archiver goes on in the same folder."""
     environment = shop.environment
     finish_segments(shop, 3)
-    from drydock.recovery import progress
-    from drydock.recovery.wal import parse_lsn
+    from drydock.recovery.archive import progress
+    from drydock.recovery.wal.positions import parse_lsn
 
     progress.wait_for(environment, parse_lsn(str(shop.query("SELECT pg_current_wal_lsn()")[0][0])))
     done = sealing.seal(environment.settings, archive(shop), writing=environment.state.part)

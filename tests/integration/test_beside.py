@@ -12,7 +12,7 @@ import pytest
 from drydock import ports, postgres, readiness
 from drydock.engine import POSTGRES, docker_programs
 from drydock.errors import EngineError
-from drydock.recovery import promotion, rewind
+from drydock.recovery.restores import promotion, rewind
 from tests import ledger
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import pytest
 import zstandard
 
 from drydock import postgres, template
-from drydock.backup import foreign
-from drydock.backup.carried import Failure
+from drydock.backup.foreign import loading
+from drydock.backup.foreign.carried import Failure
 from drydock.engine import wheels
 from drydock.errors import DrydockError, NotReadyError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
-    from drydock.backup.carried import Carried
+    from drydock.backup.foreign.carried import Carried
     from tests.checkout import Checkout
 
 STRANGER, LOADED = "stranger", "loaded"
@@ -164,7 +164,7 @@ def loaded(
         postgres.create_database(environment, connection, LOADED, task="restore")
     before = _outside(checkout)
     try:
-        yield foreign.load(environment, source, LOADED, lambda _: None, progress)
+        yield loading.load(environment, source, LOADED, lambda _: None, progress)
     finally:
         assert _outside(checkout) == before
         with postgres.administer(environment) as connection:
@@ -554,7 +554,7 @@ def test_a_role_left_by_a_killed_load_is_used_again(scratch_dumps: Dumps) -> Non
         template.drop(connection, LOADED)
         postgres.create_database(environment, connection, LOADED, task="restore")
     try:
-        foreign.load(environment, scratch_dumps.file(), LOADED, lambda _: None, lambda *_: None)
+        loading.load(environment, scratch_dumps.file(), LOADED, lambda _: None, lambda *_: None)
         assert checkout.query("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app__guest'") == [(False,)]
     finally:
         with postgres.administer(environment, "postgres") as connection:
@@ -572,7 +572,7 @@ def test_progress_and_words(scratch_dumps: Dumps) -> None:
     with postgres.administer(environment) as connection:
         template.drop(connection, LOADED)
         postgres.create_database(environment, connection, LOADED, task="restore")
-        foreign.load(environment, path, LOADED, said.append, lambda *step: told.append(step))
+        loading.load(environment, path, LOADED, said.append, lambda *step: told.append(step))
         template.drop(connection, LOADED)
     size = path.stat().st_size
     assert told[-1] == (path.name, size, size)

@@ -7,20 +7,20 @@ import pytest
 
 from drydock.backup.encryption import OPEN
 from drydock.backup.packing import pack
-from drydock.recovery import indexing
-from drydock.recovery.history import History
-from drydock.recovery.index import Index
-from drydock.recovery.laying_out import descents
-from drydock.recovery.wal import Descent, Stretch
-from drydock.recovery.waldump import Reading, record_end
+from drydock.recovery.archive.laying_out import descents
+from drydock.recovery.history import indexing
+from drydock.recovery.history.index import Index
+from drydock.recovery.history.queries import History
+from drydock.recovery.wal.positions import Descent, Stretch
+from drydock.recovery.wal.waldump import Reading, record_end
 from tests.wal_server import WalServer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from drydock.engine.embedded import EmbeddedEngine
-    from drydock.recovery.folders import Archive
-    from drydock.recovery.index import Transaction
+    from drydock.recovery.archive.folders import Archive
+    from drydock.recovery.history.index import Transaction
 
 FIRST = Descent((Stretch(1, 0, None),))
 

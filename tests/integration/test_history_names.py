@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drydock.backup.encryption import OPEN
-from drydock.recovery import indexing, naming, relations
-from drydock.recovery.history import History
+from drydock.recovery.history import indexing, naming, relations
+from drydock.recovery.history.queries import History
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from drydock.engine.embedded import EmbeddedEngine
-    from drydock.recovery.folders import Archive
+    from drydock.recovery.archive.folders import Archive
     from tests.wal_server import WalServer
 
 TABLES = ("a", "b", "c")

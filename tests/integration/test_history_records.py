@@ -10,12 +10,13 @@ import pytest
 
 from drydock.backup.encryption import OPEN
 from drydock.errors import DrydockError
-from drydock.recovery import indexing, record_bodies, records
-from drydock.recovery.history import History
-from drydock.recovery.index import moment_of
-from drydock.recovery.records import Records, end_of_wal
-from drydock.recovery.wal import SEGMENT_SIZE, parse_lsn
-from drydock.recovery.waldump import PAGE, Reading, last_valid, unreadable
+from drydock.recovery.history import indexing
+from drydock.recovery.history.index import moment_of
+from drydock.recovery.history.queries import History
+from drydock.recovery.wal import record_bodies, records
+from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_lsn
+from drydock.recovery.wal.records import Records, end_of_wal
+from drydock.recovery.wal.waldump import PAGE, Reading, last_valid, unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from drydock.backup import manifest, offsite, remote
+from drydock.backup import manifest
 from drydock.backup.catalogue import Catalogue
 from drydock.backup.encryption import OPEN, Sealing
 from drydock.backup.manifest import Manifest
-from drydock.backup.offsite import UnreachableError
+from drydock.backup.offsite import object_store, remote
+from drydock.backup.offsite.object_store import UnreachableError
+from drydock.backup.offsite.pull import pull
+from drydock.backup.offsite.push import push
 from drydock.backup.packing import unpack
-from drydock.backup.pull import pull
-from drydock.backup.push import push
 from drydock.errors import BusyError, DrydockError, SettingsError
 from tests.backups import NOW, make_packed, prove
 from tests.checkout import Checkout
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from drydock.backup.catalogue import Entry
-    from drydock.backup.remote import Remote
+    from drydock.backup.offsite.remote import Remote
 
 Result = TypeVar("Result")
 # Small enough that a file of a hundred kilobytes is several objects.
@@ -44,7 +45,7 @@ CONTENT = {"dump/toc.dat": b"toc", "dump/1.dat.zst": b"one" * 99, "dump/2.dat": 
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pieces, and one more try after a lost connection."""
     monkeypatch.setattr(remote, "PIECE", PIECE)
-    monkeypatch.setattr(offsite, "RETRIES", 1)
+    monkeypatch.setattr(object_store, "RETRIES", 1)
 
 
 @pytest.fixture(scope="module", params=["folder", *SERVERS])
@@ -501,11 +502,11 @@ import json, pathlib, resource, sys
 from datetime import UTC, datetime
 from drydock.backup.catalogue import Catalogue
 from drydock.backup.manifest import Manifest
-from drydock.backup.offsite import Repository
+from drydock.backup.offsite.object_store import Repository
 from drydock.backup.packing import pack
-from drydock.backup.pull import pull
-from drydock.backup.push import push
-from drydock.backup.remote import Remote
+from drydock.backup.offsite.pull import pull
+from drydock.backup.offsite.push import push
+from drydock.backup.offsite.remote import Remote
 address, variables, here, there = sys.argv[1:]
 remote = Remote(Repository(address, json.loads(variables)))
 with Catalogue(pathlib.Path(here)).writing("", datetime.now(UTC)) as draft:

@@ -11,21 +11,22 @@ import pytest
 
 from drydock.backup.encryption import OPEN
 from drydock.errors import RefusedError
-from drydock.recovery import indexing, planning, resolve
-from drydock.recovery.chain import Chain
-from drydock.recovery.moments import Clock
-from drydock.recovery.planning import Files, Read
-from drydock.recovery.situation import Situation
-from drydock.recovery.targets import AtLsn
-from drydock.recovery.wal import NAME, SEGMENT_SIZE, Descent, Stretch, parse_lsn
-from drydock.recovery.waldump import Reading
+from drydock.recovery.archive.chain import Chain
+from drydock.recovery.history import indexing
+from drydock.recovery.plans import planning, resolve
+from drydock.recovery.plans.moments import Clock
+from drydock.recovery.plans.planning import Files, Read
+from drydock.recovery.plans.situation import Situation
+from drydock.recovery.plans.targets import AtLsn
+from drydock.recovery.wal.positions import NAME, SEGMENT_SIZE, Descent, Stretch, parse_lsn
+from drydock.recovery.wal.waldump import Reading
 from tests.wal_server import WalServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.engine.embedded import EmbeddedEngine
-    from drydock.recovery.folders import Archive
+    from drydock.recovery.archive.folders import Archive
 
 FIRST = Descent((Stretch(1, 0, None),))
 

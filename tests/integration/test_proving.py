@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.backup.encryption import OPEN
-from drydock.recovery.proving import Prover
+from drydock.recovery.archive.proving import Prover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from drydock.engine.embedded import EmbeddedEngine
-    from drydock.recovery.folders import Stored
-    from drydock.recovery.proving import Laid
+    from drydock.recovery.archive.folders import Stored
+    from drydock.recovery.archive.proving import Laid
     from tests.wal_server import WalServer
 
 

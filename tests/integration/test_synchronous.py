@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from drydock.recovery import branches, synchronous
+from drydock.recovery.archive import synchronous
+from drydock.recovery.restores import branches
 from tests import timeline
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.recovery import marking, marks
-from drydock.recovery.catalogue import Catalogue
-from drydock.recovery.folders import Form
-from drydock.recovery.wal import parse_lsn
+from drydock.recovery.archive import marks
+from drydock.recovery.archive.catalogue import Catalogue
+from drydock.recovery.archive.folders import Form
+from drydock.recovery.wal.positions import parse_lsn
+from drydock.recovery.way_back import marking
 from tests.checkout import Checkout
 from tests.signs import levels, sign, signs, take_base
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.recovery import base
+from drydock.recovery.bases import base
 from tests import timeline
 from tests.checkout import Checkout
 

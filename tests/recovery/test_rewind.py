@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from drydock.errors import DrydockError
-from drydock.recovery import rewind
+from drydock.recovery.restores import rewind
 from tests import ledger
 
 if TYPE_CHECKING:

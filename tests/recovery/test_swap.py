@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drydock.recovery import archiver, progress, rewind, swap
-from drydock.recovery.folders import Archive
-from drydock.recovery.wal import parse_lsn
+from drydock.recovery.archive import archiver, progress
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.restores import rewind, swap
+from drydock.recovery.wal.positions import parse_lsn
 from tests import ledger, timeline
 
 if TYPE_CHECKING:

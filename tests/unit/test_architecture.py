@@ -11,6 +11,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 DRYDOCK = sorted((SOURCE / "drydock").rglob("*.py"))
 MIGRATIONS = SOURCE.parent / "migrations" / "env.py"
 APP = sorted((SOURCE / "app").rglob("*.py"))
+RECOVERY = "drydock.recovery"
+# Each may import those before it.
+LAYERS = ("wal", "archive", "bases", "history", "plans", "upkeep", "restores", "way_back")
 
 
 def names(path: Path) -> set[str]:
@@ -56,3 +59,20 @@ def test_the_application_knows_nothing_of_the_tooling() -> None:
 def test_modules_are_short(path: Path) -> None:
     """A module has at most 350 lines."""
     assert len(path.read_text().splitlines()) <= 350
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_recovery_is_built_in_layers(layer: str) -> None:
+    """A package of drydock.recovery imports only those before it; the description of them all names them in order."""
+    above = tuple(f"{RECOVERY}.{name}" for name in LAYERS[LAYERS.index(layer) + 1 :])
+    modules = [path for path in DRYDOCK if path.parts[-3:-1] == ("recovery", layer)]
+    assert len(modules) > 1
+    assert [path.name for path in modules if any(name.startswith(above) for name in imports(path))] == []
+
+
+def test_the_layers_of_recovery_are_described() -> None:
+    """No package of drydock.recovery is missing in its description, which has them in the order of the layers."""
+    folder = SOURCE / "drydock" / "recovery"
+    assert {path.name for path in folder.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(LAYERS)
+    described = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert tuple(line.partition(":")[0] for line in described.splitlines() if ": " in line)[1:] == LAYERS

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from drydock.backup.manifest import PackedFile
 from drydock.errors import DrydockError
-from drydock.recovery import base, base_manifest
-from drydock.recovery.base_manifest import BaseManifest, Proof
-from drydock.recovery.base_tar import Looking, Span
-from drydock.recovery.folders import Archive
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.bases import base, base_manifest
+from drydock.recovery.bases.base_manifest import BaseManifest, Proof
+from drydock.recovery.bases.base_tar import Looking, Span
 from drydock.settings import Settings
 from tests.wal_files import SYSTEM
 

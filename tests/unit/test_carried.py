@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from drydock.backup.carried import Carried, Failure
+from drydock.backup.foreign.carried import Carried, Failure
 
 
 def test_a_dump_that_brought_everything_takes_one_line() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from drydock.errors import RefusedError
-from drydock.recovery.chain import Chain, MissingError
-from drydock.recovery.folders import Form, Stored
-from drydock.recovery.wal import SEGMENT_SIZE, Segment
+from drydock.recovery.archive.chain import Chain, MissingError
+from drydock.recovery.archive.folders import Form, Stored
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment
 
 SUFFIXES = {Form.SEALED: ".zst", Form.FINISHED: "", Form.PARTIAL: ".partial"}
 FORK = f"1\t0/{SEGMENT_SIZE * 3 + 4096:X}\tbefore\n"

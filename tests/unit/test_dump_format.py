@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from drydock.backup import dump_format
-from drydock.backup.dump_format import Form
-from drydock.backup.source import Source
+from drydock.backup.foreign import dump_format
+from drydock.backup.foreign.dump_format import Form
+from drydock.backup.foreign.source import Source
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:

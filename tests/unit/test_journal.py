@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from drydock.errors import DrydockError, RefusedError
-from drydock.recovery import journal as journals
-from drydock.recovery.journal import Entry, Journal, JournalFile, Kind, Move
+from drydock.recovery.way_back import journal as journals
+from drydock.recovery.way_back.journal import Entry, Journal, JournalFile, Kind, Move
 
 if TYPE_CHECKING:
     from pathlib import Path

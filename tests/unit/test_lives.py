@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from drydock.errors import DrydockError
-from drydock.recovery import lives
-from drydock.recovery.folders import Archive, Part
-from drydock.recovery.lives import Life
+from drydock.recovery.archive import lives
+from drydock.recovery.archive.folders import Archive, Part
+from drydock.recovery.archive.lives import Life
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.errors import DrydockError, RefusedError, SettingsError
-from drydock.recovery import marks
-from drydock.recovery.folders import Archive
-from drydock.recovery.marks import Kind, Mark
+from drydock.recovery.archive import marks
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.archive.marks import Kind, Mark
 from drydock.settings import Settings
 
 if TYPE_CHECKING:

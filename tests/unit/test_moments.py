@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drydock.errors import DrydockError, RefusedError, SettingsError
-from drydock.recovery import moments
-from drydock.recovery.moments import Clock
+from drydock.recovery.plans import moments
+from drydock.recovery.plans.moments import Clock
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward at 02:00 on 29 March, back at 03:00 on 25 October
 NOON = Clock(datetime(2026, 11, 21, 12, 0, tzinfo=UTC), BERLIN)  # a Saturday; 13:00 in Berlin

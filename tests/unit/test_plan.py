@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drydock.errors import RefusedError
-from drydock.recovery import plan, windows
-from drydock.recovery.folders import Form
-from drydock.recovery.moments import Clock
-from drydock.recovery.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Target
-from drydock.recovery.wal import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
+from drydock.recovery.archive.folders import Form
+from drydock.recovery.plans import plan, windows
+from drydock.recovery.plans.moments import Clock
+from drydock.recovery.plans.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Target
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
 from tests.recovery_world import EPOCH, STEP, Record, World
 
 if TYPE_CHECKING:

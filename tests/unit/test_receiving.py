@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.recovery import receiving
-from drydock.recovery.folders import Archive, Part
-from drydock.recovery.receiving import Server
-from drydock.recovery.wal import SEGMENT_SIZE, Segment, format_lsn, parse_history
+from drydock.recovery.archive import receiving
+from drydock.recovery.archive.folders import Archive, Part
+from drydock.recovery.archive.receiving import Server
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, format_lsn, parse_history
 from drydock.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from drydock.recovery.folders import Stored
+    from drydock.recovery.archive.folders import Stored
 
 ONE, TWO = parse_history(1, ""), parse_history(2, f"1\t{format_lsn(5 * SEGMENT_SIZE + 4096)}\tno recovery target\n")
 

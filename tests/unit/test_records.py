@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.errors import DrydockError
-from drydock.recovery.records import Records
-from drydock.recovery.wal import SEGMENT_SIZE, Segment
-from drydock.recovery.waldump import LONG_HEADER, PAGE
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment
+from drydock.recovery.wal.records import Records
+from drydock.recovery.wal.waldump import LONG_HEADER, PAGE
 
 if TYPE_CHECKING:
     from pathlib import Path

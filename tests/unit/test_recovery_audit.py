@@ -14,18 +14,20 @@ import pytest
 
 from drydock.backup import packing
 from drydock.backup.encryption import OPEN
-from drydock.recovery import audit, base, base_manifest, relations, sealing
-from drydock.recovery.audit import Scope
-from drydock.recovery.base_manifest import Proof
-from drydock.recovery.folders import Archive
-from drydock.recovery.relations import Map, Relation
-from drydock.recovery.wal import Segment
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.bases import base, base_manifest
+from drydock.recovery.bases.base_manifest import Proof
+from drydock.recovery.history import relations
+from drydock.recovery.history.relations import Map, Relation
+from drydock.recovery.upkeep import audit, sealing
+from drydock.recovery.upkeep.audit import Scope
+from drydock.recovery.wal.positions import Segment
 from drydock.settings import Settings
 from tests.unit.test_base_backups import LABEL, MANIFEST, archive_of
 from tests.wal_files import SYSTEM, begin, write
 
 if TYPE_CHECKING:
-    from drydock.recovery.audit_part import Finding
+    from drydock.recovery.upkeep.audit_part import Finding
 
 FORK = "1\t0/5000000\tno recovery target specified\n"
 RECEIVED = Segment(2, 7).start + 100

@@ -9,9 +9,9 @@ import pytest
 
 from drydock.backup.manifest import PackedFile
 from drydock.errors import DrydockError
-from drydock.recovery.catalogue import Catalogue, Row
-from drydock.recovery.folders import Archive
-from drydock.recovery.wal import Segment
+from drydock.recovery.archive.catalogue import Catalogue, Row
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.wal.positions import Segment
 from drydock.settings import Settings
 from tests.wal_files import SYSTEM
 

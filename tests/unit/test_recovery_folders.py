@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.errors import DrydockError
-from drydock.recovery import folders
-from drydock.recovery.folders import Archive, Form, Part
-from drydock.recovery.wal import Segment
+from drydock.recovery.archive import folders
+from drydock.recovery.archive.folders import Archive, Form, Part
+from drydock.recovery.wal.positions import Segment
 from drydock.settings import Settings
 
 if TYPE_CHECKING:

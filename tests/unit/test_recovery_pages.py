@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
-from drydock.recovery import pages
-from drydock.recovery.wal import SEGMENT_SIZE, Segment, parse_history
+from drydock.recovery.wal import pages
+from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, parse_history
 from tests.wal_files import PAGE, PAGES, SYSTEM, content
 
 HERE = Segment(1, 5)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drydock.recovery.folders import Part
-from drydock.recovery.retention import Candidate, Piece, Policy, Pruning, Stretch, plan_prune, stretches
+from drydock.recovery.archive.folders import Part
+from drydock.recovery.upkeep.retention import Candidate, Piece, Policy, Pruning, Stretch, plan_prune, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,25 +14,25 @@ import pytest
 from drydock.backup import encryption, packing
 from drydock.errors import DrydockError
 from drydock.fault_points import Point
-from drydock.recovery import sealing
-from drydock.recovery.catalogue import Catalogue
-from drydock.recovery.folders import Archive, Form
-from drydock.recovery.wal import Segment
+from drydock.recovery.archive.catalogue import Catalogue
+from drydock.recovery.archive.folders import Archive, Form
+from drydock.recovery.upkeep import sealing
+from drydock.recovery.wal.positions import Segment
 from drydock.settings import Settings
 from tests.wal_files import SYSTEM, begin, content, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drydock.recovery.folders import Stored
+    from drydock.recovery.archive.folders import Stored
 
 HISTORY = "1\t0/5000000\tno recovery target specified\n"
 SEALED = {**{number: [Form.SEALED] for number in range(1, 6)}, 6: [Form.PARTIAL]}
 PROGRAM = """
 import sys
 from pathlib import Path
-from drydock.recovery import sealing
-from drydock.recovery.folders import Archive
+from drydock.recovery.upkeep import sealing
+from drydock.recovery.archive.folders import Archive
 from drydock.settings import Settings
 settings = Settings(root=Path(sys.argv[1]))
 print(sealing.seal(settings, Archive(settings, sys.argv[2]), writing="1").segments)

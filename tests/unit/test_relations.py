@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.recovery import relations
-from drydock.recovery.folders import Archive
-from drydock.recovery.relations import Map, Relation
+from drydock.recovery.archive.folders import Archive
+from drydock.recovery.history import relations
+from drydock.recovery.history.relations import Map, Relation
 from drydock.settings import Settings
 
 if TYPE_CHECKING:

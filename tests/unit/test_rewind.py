@@ -7,7 +7,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from drydock.recovery import rewind
+from drydock.recovery.restores import rewind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drydock.backup.schedule import WEEKDAYS, Schedule, is_due, last_due, parse
+from drydock.backup.scheduling.schedule import WEEKDAYS, Schedule, is_due, last_due, parse
 from drydock.errors import SettingsError
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward at 02:00 on 29 March, back at 03:00 on 25 October

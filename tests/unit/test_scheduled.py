@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.backup import automation, freshness, scheduled
 from drydock.backup import manifest as manifests
-from drydock.backup.automation import Record
-from drydock.backup.schedule import RECORD
-from drydock.backup.scheduled import Run
+from drydock.backup.scheduling import automation, freshness, scheduled
+from drydock.backup.scheduling.automation import Record
+from drydock.backup.scheduling.schedule import RECORD
+from drydock.backup.scheduling.scheduled import Run
 from drydock.checks import Status
 from drydock.errors import DrydockError
 from drydock.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drydock.backup.schedulers import Job, choose, cron, known, launchd, refuse_unprintable, systemd
+from drydock.backup.scheduling.schedulers import Job, choose, cron, known, launchd, refuse_unprintable, systemd
 from drydock.errors import EngineError, SettingsError
 
 ODD = [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drydock.backup.sql_reader import Command, SqlReader, Statement
+from drydock.backup.foreign.sql_reader import Command, SqlReader, Statement
 from drydock.errors import DrydockError
 
 NASTY = rb"""-- a comment; with 'quotes

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from drydock.backup.statements import Subject, Topic, about, shown
+from drydock.backup.foreign.statements import Subject, Topic, about, shown
 
 
 @pytest.mark.parametrize(

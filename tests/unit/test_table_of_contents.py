@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drydock.backup import table_of_contents, vector_indexes
+from drydock.backup import vector_indexes
+from drydock.backup.foreign import table_of_contents
 from drydock.errors import DrydockError
 
 # Of a backup that an earlier drydock made.

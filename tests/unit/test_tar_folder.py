@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.backup.tar_folder import lay_out
+from drydock.backup.foreign.tar_folder import lay_out
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from drydock.errors import SettingsError
-from drydock.recovery import targets
-from drydock.recovery.moments import Clock
-from drydock.recovery.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Words
+from drydock.recovery.plans import targets
+from drydock.recovery.plans.moments import Clock
+from drydock.recovery.plans.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Words
 
 CLOCK = Clock(datetime(2026, 11, 21, 12, 0, tzinfo=UTC), UTC)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drydock.recovery.journal import Entry, Journal, Kind
-from drydock.recovery.volumes import Kept, judge
+from drydock.recovery.way_back.journal import Entry, Journal, Kind
+from drydock.recovery.way_back.volumes import Kept, judge
 
 
 def entry(incarnation: int, kind: Kind = Kind.CLUSTER) -> Entry:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from drydock.errors import DrydockError
-from drydock.recovery import waldump
+from drydock.recovery.wal import waldump
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

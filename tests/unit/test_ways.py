@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drydock.errors import RefusedError
-from drydock.recovery.journal import Entry, Kind, Move
-from drydock.recovery.ways import LEAVES, Situation, Way, choose
+from drydock.recovery.way_back.journal import Entry, Kind, Move
+from drydock.recovery.way_back.ways import LEAVES, Situation, Way, choose
 
 
 def entry(kind: Kind, *, incarnation: int = 1, mark: str = "m", unmarked: str = "") -> Entry:

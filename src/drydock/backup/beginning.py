@@ -81,8 +81,8 @@ def _here(settings: Settings, wanted: str) -> Entry | None:
 
 
 def _fetch(settings: Settings, wanted: str, console: Console) -> Entry:
-    from drydock.backup.pull import pull
-    from drydock.backup.remote import open_remote
+    from drydock.backup.offsite.pull import pull
+    from drydock.backup.offsite.remote import open_remote
 
     remote = open_remote(settings)
     with console.phase("fetch the backup"), console.progress("fetching", in_bytes=True) as progress:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from psycopg import sql
 
 from drydock import postgres
-from drydock.backup import contents, encryption, packing, pg_program, table_of_contents, vector_indexes, workspace
+from drydock.backup import contents, encryption, packing, pg_program, vector_indexes, workspace
 from drydock.backup.dump import CONTENTS, DUMP, GLOBALS
+from drydock.backup.foreign import table_of_contents
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from drydock.backup.catalogue import Entry
     from drydock.backup.encryption import Sealing
+    from drydock.backup.foreign.table_of_contents import Item
     from drydock.backup.manifest import Manifest
-    from drydock.backup.table_of_contents import Item
     from drydock.checkout import Role
     from drydock.environment import Environment
 

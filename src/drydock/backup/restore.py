@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from drydock.backup.carried import Carried
     from drydock.backup.catalogue import Entry
+    from drydock.backup.foreign.carried import Carried
     from drydock.backup.manifest import Manifest
     from drydock.environment import Environment
 
@@ -104,7 +104,7 @@ def restore_foreign(
     Raises:
         DrydockError, RefusedError: as `restore`.
     """
-    from drydock.backup import foreign
+    from drydock.backup.foreign import loading
 
     begun = time.monotonic()
     name = str(source) if not isinstance(source, BinaryIO) and not hasattr(source, "read") else "standard input"
@@ -112,7 +112,7 @@ def restore_foreign(
     with _beside(environment, into) as database:
         with postgres.administer(environment) as connection:
             postgres.create_database(environment, connection, database, task="restore")
-        result.carried = foreign.load(environment, source, database, dealings.report, dealings.progress)
+        result.carried = loading.load(environment, source, database, dealings.report, dealings.progress)
         result.seconds["load"] = round(time.monotonic() - begun, 3)
         if not result.carried.complete:
             for line in result.carried.lines(environment.owner.name, environment.app.name):

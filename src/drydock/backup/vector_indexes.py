@@ -19,7 +19,7 @@ from drydock import rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from drydock.backup.table_of_contents import Item
+    from drydock.backup.foreign.table_of_contents import Item
     from drydock.environment import Environment
     from drydock.postgres import Connection
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 POSTGRES, REDIS = "postgres", "redis"
 SERVICES = (POSTGRES, REDIS)
-# What receives the WAL (recovery/archiver.py): beside the services, for nothing that works on data needs it.
+# What receives the WAL (recovery/archive/archiver.py): beside the services, for nothing that works on data needs it.
 ARCHIVER = "archiver"
 MAJOR = 16
 
@@ -64,7 +64,7 @@ class Beside(Protocol):
     """Volumes beside the environment's own, each for one Postgres, and the servers that run on them.
 
     Every method raises EngineError where the engine fails. A volume that a task was killed over stays until somebody
-    who knows that nobody wants it calls `remove` (recovery/unfinished.py does).
+    who knows that nobody wants it calls `remove` (recovery/restores/unfinished.py does).
     """
 
     def prepare(self, report: Callable[[str], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drydock.engine import MAJOR, POSTGRES, REDIS, compose, configuration
-from drydock.recovery.folders import part_folder, slot_name
+from drydock.recovery.archive.folders import part_folder, slot_name
 
 if TYPE_CHECKING:
     from drydock.checkout import Checkout

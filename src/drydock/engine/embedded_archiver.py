@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from drydock.checkout import HOST
 from drydock.engine import ARCHIVER, ServiceState, configuration, wheels
 from drydock.engine.processes import Server
-from drydock.recovery.folders import part_folder, slot_name
+from drydock.recovery.archive.folders import part_folder, slot_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.console import Console
-    from drydock.recovery.audit_part import Finding
-    from drydock.recovery.base import Base
-    from drydock.recovery.folders import Archive
+    from drydock.recovery.archive.folders import Archive
+    from drydock.recovery.bases.base import Base
+    from drydock.recovery.upkeep.audit_part import Finding
 
 
 @command(
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 )
 def base(console: Console, reason: str = "asked for", no_verify: bool = False, json: bool = False) -> None:
     """Copy the whole cluster while it is in use: what `invoke restore --at` starts from. The newer, the faster."""
-    from drydock.recovery import attendant, copying, proof
+    from drydock.recovery.bases import copying, proof
+    from drydock.recovery.upkeep import attendant
 
     with changing(console, "backup.base") as environment, attendant.alone(environment.settings.folder):
         with console.phase("base backup"), console.progress("copying", in_bytes=True) as progress:
@@ -41,8 +42,8 @@ def base(console: Console, reason: str = "asked for", no_verify: bool = False, j
 @command()
 def list_archive(console: Console, json: bool = False) -> None:
     """The base backups and the WAL of each cluster, oldest first: what `invoke restore --at` goes back with."""
-    from drydock.recovery import base as bases
-    from drydock.recovery.folders import Archive, system_identifiers
+    from drydock.recovery.archive.folders import Archive, system_identifiers
+    from drydock.recovery.bases import base as bases
 
     current = settings()
     found = {}
@@ -70,7 +71,7 @@ def _findings(console: Console) -> list[Finding]:
     """Of every cluster in the backups folder; with this checkout's servers up, what is being written counts as well."""
     from drydock.environment import open_existing
     from drydock.errors import NoEnvironmentError
-    from drydock.recovery import attendant, inspection
+    from drydock.recovery.upkeep import attendant, inspection
 
     current = settings()
     try:

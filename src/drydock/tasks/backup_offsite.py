@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.backup.catalogue import Catalogue, Entry
-    from drydock.backup.push import Pushed
-    from drydock.backup.remote import Listed, Remote
+    from drydock.backup.offsite.push import Pushed
+    from drydock.backup.offsite.remote import Listed, Remote
     from drydock.console import Console
     from drydock.settings import Settings
 
@@ -24,7 +24,7 @@ NAME_HELP = "Its name, a beginning of it, its label, or latest."
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP, "all": "All that can be used, oldest first."})
 def push(console: Console, name: str = "latest", all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
     """Send a backup to BACKUP_REPOSITORY. Nothing there is replaced; a push that was cut goes on where it was."""
-    from drydock.backup.remote import open_remote
+    from drydock.backup.offsite.remote import open_remote
 
     current = settings()
     remote, catalogue = open_remote(current), _catalogue(current)
@@ -41,8 +41,8 @@ def push(console: Console, name: str = "latest", all: bool = False, json: bool =
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP})
 def pull(console: Console, name: str = "latest", json: bool = False) -> None:
     """Fetch a backup from BACKUP_REPOSITORY. It appears here once every hash was checked."""
-    from drydock.backup import pull as work
-    from drydock.backup.remote import open_remote
+    from drydock.backup.offsite import pull as work
+    from drydock.backup.offsite.remote import open_remote
 
     current = settings()
     remote = open_remote(current)
@@ -58,7 +58,7 @@ def pull(console: Console, name: str = "latest", json: bool = False) -> None:
 @command()
 def remote(console: Console, json: bool = False) -> None:
     """List the backups in BACKUP_REPOSITORY, newest first."""
-    from drydock.backup.remote import open_remote
+    from drydock.backup.offsite.remote import open_remote
 
     found = open_remote(settings())
     listed = found.listing()
@@ -88,7 +88,7 @@ def keygen(console: Console, path: str = "", json: bool = False) -> None:
 
 
 def _push(console: Console, entry: Entry, remote: Remote) -> Pushed:
-    from drydock.backup import push as work
+    from drydock.backup.offsite import push as work
 
     with console.phase(f"push {entry.name}"), console.progress("sending", in_bytes=True) as progress:
         return work.push(entry, remote, lambda done, total: progress(entry.name, done, total))

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
-from drydock.backup.schedule import TIMED
+from drydock.backup.scheduling.schedule import TIMED
 from drydock.tasks.backup_keeping import catalogue_of, holding
 from drydock.tasks.common import changing, command, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drydock.backup.automation import Record
     from drydock.backup.catalogue import Entry
     from drydock.backup.pruning import Pruning
-    from drydock.backup.scheduled import Run, Work
+    from drydock.backup.scheduling.automation import Record
+    from drydock.backup.scheduling.scheduled import Run, Work
     from drydock.console import Console
     from drydock.settings import Settings
 
@@ -72,8 +72,8 @@ def schedule(console: Console, when: str, at: str, json: bool = False) -> None:
 @command()
 def scheduled(console: Console, json: bool = False) -> None:
     """What the schedule starts: make a proven backup and prune, where one is due. Logs to .drydock/backup."""
-    from drydock.backup import automation
-    from drydock.backup import scheduled as work
+    from drydock.backup.scheduling import automation
+    from drydock.backup.scheduling import scheduled as work
     from drydock.errors import BusyError
     from drydock.lock import locked
 
@@ -90,7 +90,7 @@ def scheduled(console: Console, json: bool = False) -> None:
 
 def _run(console: Console, current: Settings) -> Run:
     """Make the backup that is due, and write down what came of it."""
-    from drydock.backup import scheduled as work
+    from drydock.backup.scheduling import scheduled as work
     from drydock.environment import open_existing
     from drydock.errors import BusyError, DrydockError, NoEnvironmentError
 
@@ -110,7 +110,7 @@ def _run(console: Console, current: Settings) -> Run:
 
 def _work(console: Console, current: Settings) -> Work:
     from drydock.backup import dump, pruning, verify
-    from drydock.backup.scheduled import Work
+    from drydock.backup.scheduling.scheduled import Work
 
     def make() -> Entry:
         with changing(console, "backup.scheduled") as environment, console.phase("dump"):
@@ -134,9 +134,9 @@ def _silent(_item: str, _done: int, _total: int) -> None:
 
 
 def _turn_on(console: Console, when: str, at: str) -> None:
-    from drydock.backup import automation
-    from drydock.backup.schedule import parse
-    from drydock.backup.schedulers import known
+    from drydock.backup.scheduling import automation
+    from drydock.backup.scheduling.schedule import parse
+    from drydock.backup.scheduling.schedulers import known
 
     wanted = parse(when, at)
     with changing(console, "backup.schedule") as environment:
@@ -149,7 +149,7 @@ def _turn_on(console: Console, when: str, at: str) -> None:
 
 
 def _turn_off(console: Console) -> None:
-    from drydock.backup import automation
+    from drydock.backup.scheduling import automation
 
     with changing(console, "backup.schedule") as environment:
         was = automation.turn_off(environment)
@@ -157,7 +157,7 @@ def _turn_off(console: Console) -> None:
 
 
 def _show(console: Console) -> None:
-    from drydock.backup import automation
+    from drydock.backup.scheduling import automation
 
     record = automation.read(settings())
     if record is None:
@@ -169,7 +169,7 @@ def _show(console: Console) -> None:
 def _tell(console: Console, record: Record) -> None:
     from dataclasses import asdict
 
-    from drydock.backup import automation
+    from drydock.backup.scheduling import automation
 
     log = automation.folder(settings()) / automation.LOG
     console.result({**asdict(record), "log": str(log)}, _lines(record, str(log)))

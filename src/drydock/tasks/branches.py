@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from drydock.console import Console
     from drydock.environment import Environment
-    from drydock.recovery.branches import Branch
+    from drydock.recovery.restores.branches import Branch
 
 BRANCH_HELP = "Of this branch (invoke branch.list) instead of the environment itself."
 
@@ -25,7 +25,7 @@ def here_or_on(console: Console, branch: str) -> Environment:
 
     if not branch:
         return open_existing()
-    from drydock.recovery import branches
+    from drydock.recovery.restores import branches
 
     with changing(console, f"branch {branch}") as environment:
         return branches.at(environment, branch)
@@ -35,7 +35,7 @@ def here_or_on(console: Console, branch: str) -> Environment:
 def list_branches(console: Console, json: bool = False) -> None:
     """List the branches: what each went back to, its port, and whether its server runs."""
     from drydock.environment import open_existing
-    from drydock.recovery import branches
+    from drydock.recovery.restores import branches
 
     environment = open_existing()
     found = branches.every(environment.settings)
@@ -47,7 +47,7 @@ def list_branches(console: Console, json: bool = False) -> None:
 @command(positional=["name"], help={"name": "The branch.", "yes": YES_HELP})
 def drop(console: Console, name: str, yes: bool = False, json: bool = False) -> None:
     """Remove a branch with all that was written there. There is no way back; it asks first."""
-    from drydock.recovery import branches
+    from drydock.recovery.restores import branches
 
     with changing(console, "branch.drop") as environment:
         found = branches.find(environment.settings, name)

@@ -79,7 +79,7 @@ def changing(console: Console, name: str) -> Iterator[Environment]:
     """The existing environment, with the checkout's lock held while the body changes it."""
     from drydock.environment import open_existing
     from drydock.lock import locked
-    from drydock.recovery import attendant
+    from drydock.recovery.upkeep import attendant
 
     found = open_existing()
     with locked(found.settings.folder, name, timeout=found.settings.lock_timeout, report=console.step):

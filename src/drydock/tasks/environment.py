@@ -41,10 +41,10 @@ def up(console: Console, from_backup: str = "", json: bool = False) -> None:
 @command()
 def down(console: Console, json: bool = False) -> None:
     """Stop Postgres and Redis. All data stays."""
-    from drydock.recovery import attendant
+    from drydock.recovery.upkeep import attendant
 
     with changing(console, "down") as environment:
-        from drydock.recovery import branches
+        from drydock.recovery.restores import branches
 
         with console.phase("stop"):
             attendant.stop(environment.settings)
@@ -59,7 +59,8 @@ def down(console: Console, json: bool = False) -> None:
 def destroy(console: Console, yes: bool = False, json: bool = False) -> None:
     """Remove this checkout's servers, those for tests too, with all their data. There is no way back; it asks first."""
     from drydock.environment import refuse_in_production
-    from drydock.recovery import attendant, branches, unfinished
+    from drydock.recovery.restores import branches, unfinished
+    from drydock.recovery.upkeep import attendant
     from drydock.throwaway.server import stop_all
 
     current = settings()
@@ -98,7 +99,7 @@ def env(console: Console, branch: str = "", json: bool = False) -> None:
 def _already_up(environment: Environment, checks: list[Check]) -> Up:
     """Nothing to do, but for an attendant that was ended before its time."""
     from drydock import lifecycle
-    from drydock.recovery import attendant
+    from drydock.recovery.upkeep import attendant
 
     if attendant.unfinished(environment.settings):
         attendant.spawn(environment)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from drydock.console import Console
-    from drydock.recovery.folders import Archive
-    from drydock.recovery.listing import Line
-    from drydock.recovery.naming import Counts
+    from drydock.recovery.archive.folders import Archive
+    from drydock.recovery.history.listing import Line
+    from drydock.recovery.history.naming import Counts
 
 SHOWN = 20
 TABLES = 4  # of a transaction, in a line
@@ -40,8 +40,8 @@ def history(
 ) -> None:
     """What was changed in the data, newest first: a line for each transaction, with the rows of each table."""
     from drydock.environment import open_existing
-    from drydock.recovery import listing
-    from drydock.recovery.moments import Clock, parse
+    from drydock.recovery.history import listing
+    from drydock.recovery.plans.moments import Clock, parse
 
     if limit < 1:
         raise SettingsError(f"--limit {limit} shows nothing.", hint=f"invoke history --limit {SHOWN}")
@@ -78,14 +78,14 @@ def _data(line: Line) -> dict[str, object]:
 
 
 def _lsn(lsn: int) -> str:
-    from drydock.recovery.wal import format_lsn
+    from drydock.recovery.wal.positions import format_lsn
 
     return format_lsn(lsn)
 
 
 def _nothing(archive: Archive, *, narrowed: bool) -> str:
     """What there is to say of an empty history: how far back it goes, be it that everything was made before."""
-    from drydock.recovery.base import bases
+    from drydock.recovery.bases.base import bases
 
     # WAL from before the oldest base backup goes when nothing needs it any more: that it is told is no promise.
     begun = [base.started for base in bases(archive)] or [datetime.fromisoformat(p.begun) for p in archive.parts()]

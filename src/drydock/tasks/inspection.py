@@ -51,7 +51,7 @@ def status(console: Console, branch: str = "", json: bool = False) -> None:
 
 def _seen_from(branch: str) -> Environment:
     from drydock.environment import open_existing
-    from drydock.recovery import branches
+    from drydock.recovery.restores import branches
 
     return branches.running(open_existing(), branch)
 
@@ -60,7 +60,7 @@ def _backups(environment: Environment) -> Iterator[Check]:
     """Whether the last proven backup is as young as it should be, where somebody asked for that."""
     from datetime import UTC, datetime
 
-    from drydock.backup import freshness
+    from drydock.backup.scheduling import freshness
 
     if found := freshness.check(environment.settings, datetime.now(UTC)):
         yield found
@@ -69,7 +69,7 @@ def _backups(environment: Environment) -> Iterator[Check]:
 def _archive(environment: Environment, ready: Sequence[Check]) -> Iterator[Check]:
     """What can be gone back to; nothing, not even an import, where the WAL is not archived."""
     if environment.settings.archiving:
-        from drydock.recovery import overview
+        from drydock.recovery.upkeep import overview
 
         yield from overview.status(environment, ready)
 

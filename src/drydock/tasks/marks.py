@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def mark(console: Console, name: str = "now", replace: bool = False, json: bool = False) -> None:
     """Give this moment a name to come back to: `invoke restore --mark NAME`. It ends once that is proven."""
     from drydock.console import confirm
-    from drydock.recovery import attendant, marking, marks
+    from drydock.recovery.archive import marks
+    from drydock.recovery.upkeep import attendant
+    from drydock.recovery.way_back import marking
 
     wanted = marks.named(name)
     with changing(console, "mark") as environment:
@@ -42,7 +44,8 @@ def mark(console: Console, name: str = "now", replace: bool = False, json: bool 
 def list_(console: Console, json: bool = False) -> None:
     """The marks, newest first: those with a name, and those that tasks left before they changed anything."""
     from drydock.environment import open_existing
-    from drydock.recovery import marking, marks
+    from drydock.recovery.archive import marks
+    from drydock.recovery.way_back import marking
 
     found = list(reversed(marks.every(marking.archive_of(open_existing()))))
     rows = [(m.name, f"{m.made[:19].replace('T', ' ')} UTC", str(m.kind), m.lsn) for m in found]

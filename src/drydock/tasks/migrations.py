@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from drydock.console import Console
     from drydock.environment import Environment
     from drydock.migrate import Migrated
-    from drydock.recovery.changes import Change
+    from drydock.recovery.way_back.changes import Change
 
 
 @command(
@@ -133,8 +133,8 @@ def group() -> Collection:
 def _recorded(console: Console, environment: Environment, task: str) -> AbstractContextManager[Change]:
     """What leaves a way back from migrations; of those that ran before a failing one as well."""
     from drydock import migrate as work
-    from drydock.recovery.changes import recorded
-    from drydock.recovery.journal import Kind
+    from drydock.recovery.way_back.changes import recorded
+    from drydock.recovery.way_back.journal import Kind
 
     return recorded(environment, task, Kind.IN_PLACE, report=console.step, seen=lambda: work.current(environment))
 

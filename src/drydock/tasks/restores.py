@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from drydock.backup.restore import Restored
     from drydock.console import Console
     from drydock.environment import Environment
-    from drydock.recovery.changes import Change
+    from drydock.recovery.way_back.changes import Change
 
 
 @command(
@@ -121,8 +121,8 @@ def _from_backup(console: Console, source: str, into: str, table: list[str], *, 
 
 def _recorded(console: Console, environment: Environment, into: str) -> AbstractContextManager[Change | None]:
     """What leaves a way back; nothing where the data is restored beside."""
-    from drydock.recovery.changes import recorded
-    from drydock.recovery.journal import Kind
+    from drydock.recovery.way_back.changes import recorded
+    from drydock.recovery.way_back.journal import Kind
 
     return nullcontext() if into else recorded(environment, "restore", Kind.DATABASES, report=console.step)
 

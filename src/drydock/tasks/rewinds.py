@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drydock.checks import Check
     from drydock.console import Console
     from drydock.environment import Environment
-    from drydock.recovery.going_back import Trip, WentBack
+    from drydock.recovery.restores.going_back import Trip, WentBack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,10 @@ def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
     """Plan, show the plan, go back, and print what came of it; `words` are those of targets.Words."""
     from drydock.backup.restore import Dealings
     from drydock.environment import refuse_in_production
-    from drydock.recovery import going_back, targets
-    from drydock.recovery.attempts import Attempts
-    from drydock.recovery.moments import Clock
+    from drydock.recovery.plans import targets
+    from drydock.recovery.plans.moments import Clock
+    from drydock.recovery.restores import going_back
+    from drydock.recovery.restores.attempts import Attempts
 
     check(wanted)
     clock = Clock(datetime.now(UTC))
@@ -114,8 +115,8 @@ class _Undo:
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Leave a mark, and a note in the journal."""
-        from drydock.recovery import changes
-        from drydock.recovery.journal import Kind
+        from drydock.recovery.way_back import changes
+        from drydock.recovery.way_back.journal import Kind
 
         kind = Kind.DATABASES if self.wanted.tables else Kind.CLUSTER
         with changes.recorded(self.environment, "restore", kind, report=self.console.step) as change:
@@ -124,7 +125,7 @@ class _Undo:
 
 
 def _take(trip: Trip, wanted: Wanted, moment: str) -> WentBack:
-    from drydock.recovery import going_back
+    from drydock.recovery.restores import going_back
 
     if wanted.branch:
         return going_back.branch(trip, wanted.branch, moment)
@@ -158,7 +159,7 @@ def _problems(environment: Environment) -> list[Check]:
 
 
 def _lines(result: WentBack, problems: Sequence[Check]) -> Iterator[str]:
-    from drydock.recovery.going_back import rows_lines
+    from drydock.recovery.restores.going_back import rows_lines
 
     steps = ", ".join(f"{name} {seconds(value)}" for name, value in result.seconds.items())
     yield f"Went back: {steps}."

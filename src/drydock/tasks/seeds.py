@@ -22,8 +22,8 @@ def seed(console: Console, size: str = "", json: bool = False) -> None:
     """Load the seeds; what is already there is left alone, and a second run writes nothing."""
     from drydock import seed as work
     from drydock.environment import refuse_in_production
-    from drydock.recovery.changes import recorded
-    from drydock.recovery.journal import Kind
+    from drydock.recovery.way_back.changes import recorded
+    from drydock.recovery.way_back.journal import Kind
 
     _check(size)
     with changing(console, "seed") as environment:
@@ -47,8 +47,8 @@ def reset(console: Console, size: str = "", rebuild: bool = False, json: bool = 
     """Go back to the migrated and seeded state; Redis is flushed. `invoke undo` takes it back."""
     from drydock import template as work
     from drydock.environment import refuse_in_production
-    from drydock.recovery.changes import recorded
-    from drydock.recovery.journal import Kind
+    from drydock.recovery.way_back.changes import recorded
+    from drydock.recovery.way_back.journal import Kind
 
     _check(size)
     with changing(console, "reset") as environment:
@@ -78,7 +78,7 @@ def reset(console: Console, size: str = "", rebuild: bool = False, json: bool = 
 def undo(console: Console, json: bool = False) -> None:
     """Bring back the database that the last reset or restore replaced; again, to go forth. Redis is flushed."""
     from drydock.environment import refuse_in_production
-    from drydock.recovery.undo import exchange
+    from drydock.recovery.way_back.undo import exchange
 
     with changing(console, "reset.undo") as environment:
         refuse_in_production(environment.settings, "reset.undo")

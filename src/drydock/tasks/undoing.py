@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.console import Console
-    from drydock.recovery.journal import Entry, Move
-    from drydock.recovery.undo import Moved
-    from drydock.recovery.volumes import Verdict
+    from drydock.recovery.way_back.journal import Entry, Move
+    from drydock.recovery.way_back.undo import Moved
+    from drydock.recovery.way_back.volumes import Verdict
 
 PLAN_HELP = "Only say what would be done, and how."
 
@@ -23,7 +23,7 @@ PLAN_HELP = "Only say what would be done, and how."
 @command(help={"plan": PLAN_HELP})
 def undo(console: Console, plan: bool = False, json: bool = False) -> None:
     """Take back the newest change that a task made to the data; again, the one before. `invoke redo` goes forth."""
-    from drydock.recovery.journal import Move
+    from drydock.recovery.way_back.journal import Move
 
     _move(console, Move.UNDO, plan=plan)
 
@@ -31,7 +31,7 @@ def undo(console: Console, plan: bool = False, json: bool = False) -> None:
 @command(help={"plan": PLAN_HELP})
 def redo(console: Console, plan: bool = False, json: bool = False) -> None:
     """Do again what the last undo took back, until the next change."""
-    from drydock.recovery.journal import Move
+    from drydock.recovery.way_back.journal import Move
 
     _move(console, Move.REDO, plan=plan)
 
@@ -39,7 +39,7 @@ def redo(console: Console, plan: bool = False, json: bool = False) -> None:
 @command()
 def list_(console: Console, json: bool = False) -> None:
     """What undo and redo would do, step by step, newest first."""
-    from drydock.recovery import changes
+    from drydock.recovery.way_back import changes
 
     with changing(console, "undo.list") as environment:
         journal = changes.load(environment)
@@ -53,7 +53,7 @@ def list_(console: Console, json: bool = False) -> None:
 def prune(console: Console, dry_run: bool = False, json: bool = False) -> None:
     """Remove the volumes of earlier incarnations that undo does not need, or RECOVERY_DISK has no room for."""
     from drydock.environment import refuse_in_production
-    from drydock.recovery import volumes as work
+    from drydock.recovery.way_back import volumes as work
 
     with changing(console, "prune") as environment:
         if not dry_run:
@@ -73,7 +73,7 @@ def group() -> Collection:
 
 def _move(console: Console, move: Move, *, plan: bool) -> None:
     from drydock.environment import refuse_in_production
-    from drydock.recovery import undo as work
+    from drydock.recovery.way_back import undo as work
 
     with changing(console, str(move)) as environment:
         if plan:

@@ -1,0 +1,1 @@
+"""Backups sent away and fetched again: the object store, how they lie in it, push and pull."""

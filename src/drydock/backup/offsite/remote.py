@@ -1,0 +1,214 @@
+"""The backups in a repository: how they are laid out there, and which are complete.
+
+    files/NAME.HASH/dump/1.dat.zst            a file of up to PIECE bytes
+    files/NAME.HASH/dump/2.dat.zst.part-00000 … a larger one, to be put together in order: cat does
+    proofs/NAME.HASH.json                     that it was restored and compared
+    manifests/NAME.json                       written last: a backup without it is not there
+
+HASH is the beginning of the manifest's hash, so that two backups of one name never share a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from drydock.backup import manifest as manifests
+from drydock.backup.catalogue import LATEST, NAME
+from drydock.backup.offsite.object_store import Repository
+from drydock.backup.offsite.together import together
+from drydock.errors import DrydockError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from drydock.backup.catalogue import Entry
+    from drydock.backup.manifest import Manifest
+    from drydock.settings import Settings
+
+# Part of the layout: every drydock must cut a file the same way.
+PIECE = 8 << 20
+MANIFESTS, PROOFS, FILES = "manifests/", "proofs/", "files/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A line of a listing: bytes, rows in all tables, and whether it was proven and is encrypted."""
+
+    name: str
+    size: int
+    rows: int
+    proven: bool
+    encrypted: bool
+    revisions: list[str]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A range of one file of a backup, and the object that holds it."""
+
+    object: str
+    file: str
+    offset: int
+    size: int
+
+
+class Remote:
+    """The backups in one repository. Nobody's clock, and no object's age, decides what is there: the manifests do."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return self.repository.address
+
+    def names(self) -> list[str]:
+        """Complete backups, newest first: a name begins with the time of its snapshot."""
+        found = (PurePosixPath(path) for path in self.repository.objects(MANIFESTS))
+        return sorted(
+            (path.stem for path in found if path.suffix == ".json" and NAME.fullmatch(path.stem)), reverse=True
+        )
+
+    def find(self, wanted: str) -> str:
+        """The name of the backup called `wanted`: its name, a beginning that only one has, its label, or `latest`.
+
+        Raises:
+            DrydockError: where none or several fit.
+        """
+        names = self.names()
+        if not names:
+            raise DrydockError(f"There is no backup in {self.address}.", hint="invoke backup.push")
+        if wanted == LATEST:
+            return names[0]
+        label = f"Z-{wanted}"
+        fitting = [name for name in names if name == wanted] or [name for name in names if name.endswith(label)]
+        fitting = fitting or [name for name in names if name.startswith(wanted)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise DrydockError(
+                f"{wanted!r} fits {len(fitting)} backups in {self.address}: {', '.join(fitting[:5])}.",
+                hint="Give more of the name.",
+            )
+        near = difflib.get_close_matches(wanted, [*names, *(name[17:] for name in names)], n=1, cutoff=0.5)
+        raise DrydockError(
+            f"There is no backup called {wanted!r} in {self.address}.{f' Did you mean {near[0]}?' if near else ''}",
+            hint="invoke backup.remote",
+        )
+
+    def listing(self) -> list[Listed]:
+        """All complete backups with what their manifests say, newest first."""
+        proofs = self.repository.objects(PROOFS)
+        found = {item.name: item for item in together(lambda name: self._listed(name, proofs), self.names()) if item}
+        return [found[name] for name in sorted(found, reverse=True)]
+
+    def _listed(self, name: str, proofs: Container[str]) -> Listed | None:
+        document = self.document(name)
+        if document is None:
+            return None
+        return Listed(
+            name=name,
+            size=document.manifest.size,
+            rows=document.manifest.rows,
+            proven=document.proof in proofs,
+            encrypted=bool(document.manifest.recipients),
+            revisions=document.manifest.revisions,
+        )
+
+    def document(self, name: str) -> Document | None:
+        """The manifest of the backup `name`; None where there is none.
+
+        Raises:
+            DrydockError: where it is damaged, or would write outside of its folder.
+        """
+        data = self.repository.read(f"{MANIFESTS}{name}.json")
+        if data is None:
+            return None
+        where = f"{self.address}/{MANIFESTS}{name}.json"
+        found = Document(data, manifests.parse(data, where))
+        for file in found.manifest.files:
+            path = PurePosixPath(file)
+            if path.is_absolute() or ".." in path.parts or str(path) != file:
+                raise DrydockError(f"{where} is damaged: {file!r} cannot be the name of a file in a backup.")
+        if found.manifest.name != name:
+            raise DrydockError(f"{where} is damaged: it is the manifest of {found.manifest.name}.")
+        return found
+
+
+@dataclass(frozen=True)
+class Document:
+    """A `manifest.json` as it was written, whichever drydock wrote it, and what it says."""
+
+    data: bytes
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        """The hash that it carries of itself: which backup it is."""
+        return str(json.loads(self.data)["sha256"])
+
+    @property
+    def proof(self) -> str:
+        """The name of the object with its proof."""
+        return f"{PROOFS}{self._stem}.json"
+
+    @property
+    def files(self) -> str:
+        """What the names of the objects with its files begin with."""
+        return f"{FILES}{self._stem}/"
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every object that its files are in."""
+        for file, packed in self.manifest.files.items():
+            name = f"{self.files}{file}"
+            if packed.size <= PIECE:
+                yield Piece(name, file, 0, packed.size)
+                continue
+            for number, offset in enumerate(range(0, packed.size, PIECE)):
+                yield Piece(f"{name}.part-{number:05d}", file, offset, min(PIECE, packed.size - offset))
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.manifest.name}.{self.digest[:12]}"
+
+
+def read_document(entry: Entry) -> Document:
+    """The manifest of a backup in the catalogue.
+
+    Raises:
+        DrydockError: where it cannot be used.
+    """
+    if entry.manifest is None:
+        raise DrydockError(f"The backup {entry.name} cannot be used: {entry.problem}", hint="invoke backup.list")
+    return Document((entry.path / manifests.FILE).read_bytes(), entry.manifest)
+
+
+def open_remote(settings: Settings) -> Remote:
+    """The repository of BACKUP_REPOSITORY.
+
+    Raises:
+        SettingsError: where none is set.
+        DrydockError: where the obstore package is missing, or the address cannot be opened.
+    """
+    from drydock.settings import store_variables
+
+    address = settings.backup_repository
+    if not address:
+        raise SettingsError(
+            "No repository is set.",
+            hint="Set BACKUP_REPOSITORY in .env, such as s3://bucket/folder or /mnt/share/backups.",
+        )
+    try:
+        import obstore  # noqa: F401 - whether it is there
+    except ImportError:
+        raise DrydockError(
+            "A repository needs obstore, which is not installed.", hint="pip install 'drydock[offsite]'"
+        ) from None
+    if "://" not in address:
+        address = str(settings.root / Path(address).expanduser())
+    return Remote(Repository(address, store_variables(settings)))

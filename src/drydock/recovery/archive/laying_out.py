@@ -1,0 +1,89 @@
+"""Segments laid out for pg_waldump: plain, under their bare names, in a work folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from drydock.backup import packing
+from drydock.recovery.archive.folders import Form, part_order
+from drydock.recovery.wal.positions import parse_history
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from drydock.backup.encryption import Sealing
+    from drydock.recovery.archive.folders import Archive, Stored
+    from drydock.recovery.wal.positions import Descent, Segment
+
+_ORDER = (Form.PARTIAL, Form.FINISHED, Form.SEALED)
+
+
+def pieces(archive: Archive) -> dict[int, list[list[Stored]]]:
+    """The best copy of each segment, by timeline, in pieces that nothing is missing within."""
+    best: dict[Segment, Stored] = {}
+    for part in archive.parts():
+        for stored in archive.segments(part.name):
+            if stored.segment not in best or _goodness(stored) > _goodness(best[stored.segment]):
+                best[stored.segment] = stored
+    found: dict[int, list[list[Stored]]] = {}
+    for segment in sorted(best):
+        timeline = found.setdefault(segment.timeline, [])
+        if not timeline or timeline[-1][-1].segment.number != segment.number - 1:
+            timeline.append([])
+        timeline[-1].append(best[segment])
+    return found
+
+
+def descents(archive: Archive, sealing: Sealing) -> dict[int, Descent]:
+    """Where the timelines come from that have a history file.
+
+    Raises:
+        DrydockError: where one is damaged or cannot be decrypted.
+    """
+    import io
+
+    found = {}
+    for timeline, paths in archive.histories().items():
+        content = io.BytesIO()
+        packing.measure(paths[0], content, sealing)
+        found[timeline] = parse_history(timeline, content.getvalue().decode())
+    return found
+
+
+def lay_out(batch: Sequence[Stored], folder: Path, sealing: Sealing) -> None:
+    """Make `folder` hold these segments and no others; those that are there already stay.
+
+    Raises:
+        DrydockError: where a packed segment is damaged or cannot be decrypted.
+        FileNotFoundError: where one has just been sealed or removed.
+    """
+    wanted = {stored.segment.name: stored for stored in batch}
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    for name, stored in wanted.items():
+        if not (folder / name).exists():
+            _lay(stored, folder / name, sealing)
+
+
+def _lay(stored: Stored, target: Path, sealing: Sealing) -> None:
+    if stored.form is Form.SEALED:
+        with packing.open_private(target) as stream:
+            packing.measure(stored.path, stream, sealing)
+        return
+    try:
+        if stored.form is Form.PARTIAL:
+            raise OSError("it is being written")  # noqa: TRY301 - as where the file system has no hard links
+        os.link(stored.path, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(stored.path, target)
+
+
+def _goodness(stored: Stored) -> tuple[int, tuple[int, int]]:
+    """Sealed before finished before partial; of equals the one of the latest part, which is the longest."""
+    return _ORDER.index(stored.form), part_order(stored.part)

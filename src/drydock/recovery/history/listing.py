@@ -1,0 +1,148 @@
+"""What `invoke history` tells: the newest transactions on all timelines, with their tables."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from drydock.backup import encryption
+from drydock.errors import DrydockError, NotReadyError, RefusedError
+from drydock.recovery.archive import progress
+from drydock.recovery.bases.base import archive_of
+from drydock.recovery.history import indexing, relations
+from drydock.recovery.history.index import microseconds_of
+from drydock.recovery.history.queries import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from drydock.environment import Environment
+    from drydock.recovery.archive.folders import Archive
+    from drydock.recovery.history.index import Transaction
+    from drydock.recovery.history.naming import Counts
+
+OWN = frozenset({"drydock.facts"})  # what only drydock writes for itself
+PATIENCE = 5.0  # seconds for the archiver to receive what has just been written
+# What changed nothing that people would look for: flushes, ANALYZE, writes to temporary and unlogged tables.
+_TELLING = "(ddl OR counts <> '' OR who LIKE '{%')"
+_WAITING = (
+    "state = 2 AND NOT EXISTS (SELECT 1 FROM transactions AS other WHERE other.timeline = transactions.timeline"
+    " AND other.xid = transactions.xid AND other.state < 2 AND other.lsn > transactions.lsn)"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        since: aware.
+        table: as the history names it.
+        aborted: with those that were rolled back, or are prepared and wait.
+    """
+
+    limit: int
+    since: datetime | None = None
+    table: str = ""
+    aborted: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A transaction with the tables it changed.
+
+    Attributes:
+        undone: True where the data of today does not descend from it: a restore went back behind it.
+        who: what it said of itself, as JSON has it or as plain words.
+    """
+
+    transaction: Transaction
+    tables: dict[str, Counts]
+    undone: bool
+    who: dict[str, object] | str
+
+
+def bring_up(environment: Environment) -> tuple[Archive, list[str]]:
+    """Index what is new, with the names that tables have now; returns the archive and what is missing, as sentences.
+
+    Raises:
+        RefusedError: where nothing is archived.
+        DrydockError: where the WAL cannot be read.
+    """
+    archive = archive_of(environment)
+    if not archive.folder.is_dir():
+        raise RefusedError("No WAL has been archived, so there is no history.", hint="WAL_ARCHIVE=on; invoke up")
+    missing = []
+    try:
+        newest = relations.keep(environment, archive)
+        progress.wait_for(environment, newest, PATIENCE)
+    except NotReadyError as error:
+        missing.append(f"the newest transactions may be missing: {error.message.rstrip('.')}")
+    done = indexing.refresh(environment.engine, archive, encryption.sealing(environment.settings))
+    return archive, missing + done.problems
+
+
+def lines(archive: Archive, database: str, wanted: Wanted) -> list[Line]:
+    """The newest transactions, newest first.
+
+    Args:
+        archive: indexed.
+        database: the one whose tables are told without its name.
+        wanted: which.
+
+    Raises:
+        DrydockError: where no table of that name is known.
+    """
+    with History(archive, database) as history:
+        if wanted.table:
+            _refuse_unknown(history, wanted.table)
+        timelines = [number for (number,) in history.index.rows("SELECT DISTINCT timeline FROM runs")]
+        streams = [_of_timeline(history, timeline, wanted) for timeline in timelines]
+        merged = heapq.merge(*streams, key=lambda line: line.transaction.moment, reverse=True)
+        return list(islice(merged, wanted.limit))
+
+
+def _of_timeline(history: History, timeline: int, wanted: Wanted) -> Iterator[Line]:
+    where = [_TELLING, f"(state = 0{f' OR state = 1 OR {_WAITING}' if wanted.aborted else ''})", "timeline = ?"]
+    values: list[object] = [timeline]
+    if wanted.since:
+        moment = microseconds_of(wanted.since)
+        first = "SELECT lsn FROM transactions WHERE timeline = ? AND newest >= ? ORDER BY newest, lsn LIMIT 1"
+        where += [f"lsn >= coalesce(({first}), {1 << 62})", "microseconds >= ?"]
+        values += [timeline, moment, moment]
+    shapes = _shapes(history, wanted.table) if wanted.table else [None]
+    streams = [history.index.transactions(" AND ".join(where), values, order="lsn DESC", shape=one) for one in shapes]
+    present = history.present()
+    for found in heapq.merge(*streams, key=lambda transaction: transaction.lsn, reverse=True):
+        tables = history.names.tables(found.timeline, found.lsn, found.rows)
+        if wanted.table in tables if wanted.table else found.ddl or found.who or not OWN.issuperset(tables):
+            undone = present is not None and not present.holds(found.timeline, found.end)
+            yield Line(found, tables, undone, _who(found.who))
+
+
+def _shapes(history: History, table: str) -> Sequence[int | None]:
+    """The sets of files that may hold rows of a table."""
+    files = history.names.files(table)
+    rows = history.index.rows("SELECT id, files FROM shapes")
+    return [number for number, listed in rows if files.intersection(listed.split())]
+
+
+def _refuse_unknown(history: History, table: str) -> None:
+    if not history.names.files(table):
+        known = sorted(history.names.known())
+        raise DrydockError(
+            f"The history knows no table {table!r}.",
+            hint=f"It knows {', '.join(known[:20])}" if known else "invoke history shows the tables as it names them",
+        )
+
+
+def _who(text: str) -> dict[str, object] | str:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, dict) else text

@@ -1,0 +1,1 @@
+"""A plan carried out: beside first, then in place, as a branch, or table by table."""

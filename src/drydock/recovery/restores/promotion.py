@@ -1,0 +1,100 @@
+"""A paused server leaves recovery: its slot is there before, its own timeline and our passwords are after."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drydock.checkout import SUPERUSER
+from drydock.errors import DrydockError
+from drydock.recovery.wal.positions import format_lsn, history_name, parse_lsn
+
+if TYPE_CHECKING:
+    from drydock.checkout import Role
+    from drydock.engine import Beside
+
+TIMEOUT = 600  # seconds for the server to leave recovery
+# A server that pauses at the end of recovery is promoted by going on (manual 20.5.6), and at once: pg_promote() waits
+# until it looks up from its pause by itself, up to a second (src/backend/access/transam/xlogrecovery.c,
+# recoveryPausesHere). Both look every so often whether it is done.
+PROMOTE = f"""SELECT pg_wal_replay_resume() \\g /dev/null
+DO $$
+BEGIN
+    FOR look IN 1..{TIMEOUT * 100} LOOP
+        EXIT WHEN NOT pg_is_in_recovery();
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
+SELECT NOT pg_is_in_recovery();"""
+ITERATIONS = 4096  # of SCRAM, as the server itself has them
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """The timeline that a server has begun, and the text of its history file."""
+
+    timeline: int
+    history: str
+
+
+def make_slot(beside: Beside, volume: str, name: str) -> int:
+    """Make a slot on a server that pauses; returns the position from which on it keeps WAL.
+
+    Made before the promotion it misses nothing that comes after (manual 27.2.6). A slot of a server in recovery begins
+    at its last restart point: it is moved to where the timeline will begin, for what is before is in the archive.
+    """
+    script = (
+        f"\\set slot {name}\n"
+        "SELECT pg_create_physical_replication_slot(:'slot', true) \\g /dev/null\n"
+        "SELECT end_lsn FROM pg_replication_slot_advance(:'slot', pg_last_wal_replay_lsn());"
+    )
+    return parse_lsn(beside.ask(volume, script))
+
+
+def promote(beside: Beside, volume: str, superuser: Role) -> Promoted:
+    """Have a paused server leave recovery, and give its superuser the password of the settings.
+
+    Raises:
+        DrydockError: where it does not leave recovery.
+    """
+    if beside.ask(volume, PROMOTE).strip() != "t":
+        raise DrydockError(f"The server beside has not left recovery after {TIMEOUT} s.", hint="invoke doctor")
+    # Not from pg_control_checkpoint(): the checkpoint comes a while after the promotion.
+    timeline = int(beside.ask(volume, "SELECT pg_walfile_name(pg_current_wal_lsn())")[:8], 16)
+    # psql ends what it prints with a newline of its own; the copy in the archive must be what the archiver will fetch.
+    history = beside.ask(volume, f"SELECT pg_read_file('pg_wal/{history_name(timeline)}')").removesuffix("\n")
+    # A verifier: the password itself never stands in a statement or in the server's log.
+    beside.ask(volume, f"ALTER ROLE {SUPERUSER} PASSWORD '{verifier(superuser.password)}'")
+    return Promoted(timeline, history)
+
+
+def refuse_used(promoted: Promoted, known: set[int]) -> None:
+    """Stop where a timeline has the number of an earlier one: their WAL would have the same names.
+
+    Raises:
+        DrydockError: where it has.
+    """
+    if promoted.timeline in known:
+        raise DrydockError(
+            f"The server beside began timeline {promoted.timeline}, which is in the archive already.",
+            hint="invoke archive.verify",
+        )
+
+
+def began_at(promoted: Promoted) -> str:
+    """The position at which the timeline begins, as its history file says."""
+    lines = [line.split() for line in promoted.history.splitlines() if line.strip()]
+    return format_lsn(parse_lsn(lines[-1][1]))
+
+
+def verifier(password: str) -> str:
+    """What the server keeps of a password of ASCII characters (RFC 5803), with a salt of its own."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    parts = [b64encode(part).decode() for part in (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))]
+    return f"SCRAM-SHA-256${ITERATIONS}:{parts[0]}${parts[1]}:{parts[2]}"
