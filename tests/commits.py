@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMMIT = re.compile(rb"tx: +(\d+), .*desc: COMMIT")
 
 
-def lost(checkout: Checkout, commits: int, *, everything: bool) -> tuple[int, int]:
+def lost(checkout: Checkout, commits: int, *, everything: bool, by_kernel: bool = False) -> tuple[int, int]:
     """Kill Postgres amid single-row commits, and count those that were acknowledged and those of them not archived.
 
     These must be the last ones: an archive may be late, and has no holes.
@@ -41,6 +41,7 @@ def lost(checkout: Checkout, commits: int, *, everything: bool) -> tuple[int, in
         checkout: up, with its archive.
         commits: how many there are to be before the kill.
         everything: whether the archiver is killed with it.
+        by_kernel: see `kill`.
     """
     environment = checkout.environment
     settle(environment)
@@ -53,7 +54,7 @@ def lost(checkout: Checkout, commits: int, *, everything: bool) -> tuple[int, in
     writer.start()
     while len(acknowledged) < commits and writer.is_alive():
         time.sleep(0.001)
-    kill(environment, everything=everything)
+    kill(environment, everything=everything, by_kernel=by_kernel)
     writer.join()
     _let_it_finish(environment)
     found = archived(environment, segment_at(1, parse_lsn(str(row[0]))))
@@ -62,14 +63,26 @@ def lost(checkout: Checkout, commits: int, *, everything: bool) -> tuple[int, in
     return len(acknowledged), len(missing)
 
 
-def kill(environment: Environment, *, everything: bool) -> None:
-    """SIGKILL for Postgres with all its processes, as the kernel gives it where memory is short; nothing comes back."""
+def kill(environment: Environment, *, everything: bool, by_kernel: bool = False) -> None:
+    """SIGKILL for Postgres with all its processes, as the kernel gives it where memory is short; nothing comes back.
+
+    Args:
+        environment: its engine.
+        everything: the archiver as well.
+        by_kernel: kill(2) of a container's first process, and not `docker kill`, which starts programs that take the
+            processors for some milliseconds before; asks for root, and a Docker engine on this machine.
+    """
     engine = environment.engine
     services = (POSTGRES, ARCHIVER) if everything else (POSTGRES,)
     if environment.state.engine == "docker":
         # One call for each: given both, the Docker CLI kills them in any order, some milliseconds apart.
-        for container in [engine.containers(service)[0] for service in services]:  # type: ignore[attr-defined]
-            container.kill()
+        containers = [engine.containers(service)[0] for service in services]  # type: ignore[attr-defined]
+        pids = [container.client.api.inspect_container(container.id)["State"]["Pid"] for container in containers]
+        for container, pid in zip(containers, pids, strict=True):
+            if by_kernel:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                container.kill()
         return
     folders = [engine.volume(POSTGRES), part_folder(environment)]  # type: ignore[attr-defined]
     for pid in [pid for folder in folders[: len(services)] for pid in inside(folder)]:
