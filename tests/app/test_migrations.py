@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from sqlalchemy import create_engine, inspect
 
 from app.seeds import TABLES, seed
 from tests.alembic_calls import ROOT, alembic_config, fresh_database
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,10 +66,7 @@ def value(connection: psycopg.Connection[Any], query: str, *arguments: object) -
 
 def await_value(connection: psycopg.Connection[Any], query: str, expected: object) -> None:
     """Ask until the answer is the expected one."""
-    deadline = time.monotonic() + DEADLINE
-    while value(connection, query) != expected:
-        assert time.monotonic() < deadline, query
-        time.sleep(0.02)
+    eventually(lambda: value(connection, query) == expected, query, DEADLINE)
 
 
 def contents(url: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,6 +22,7 @@ from drydock.recovery.upkeep import attendant, inspection, overview, sealing
 from drydock.recovery.upkeep.attendant import COPYING, DONE
 from drydock.recovery.wal.positions import NAME, SEGMENT_SIZE
 from tests.checkout import Checkout
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +40,11 @@ def shop(ready: Checkout) -> Checkout:
 
 def await_attendant(checkout: Checkout) -> attendant.Doing:
     """Wait until nobody looks after the archive any more; returns what came of it."""
-    settings, deadline = checkout.environment.settings, time.monotonic() + 120
-    while (doing := attendant.look(settings)) is None or doing.step not in {attendant.DONE, attendant.FAILED}:
-        assert time.monotonic() < deadline, doing
-        time.sleep(0.05)
+    settings = checkout.environment.settings
+    done = {attendant.DONE, attendant.FAILED}
+    eventually(lambda: (doing := attendant.look(settings)) and doing.step in done, "the attendant is done", 120)
+    doing = attendant.look(settings)
+    assert doing
     return doing
 
 
@@ -179,11 +180,9 @@ def test_sealing_keeps_up_with_the_archiver(shop: Checkout) -> None:
 def test_tasks_have_sealed_what_piled_up(shop: Checkout) -> None:
     """Whoever never runs `up` again is looked after as well: a task that changes something starts the attendant."""
     finish_segments(shop, attendant.PILE + 2)
-    folder, deadline = part_folder(shop.environment), time.monotonic() + 60
+    folder = part_folder(shop.environment)
     shop.run("migrate")
-    while len([path for path in folder.iterdir() if NAME.fullmatch(path.name)]) > 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: len([path for path in folder.iterdir() if NAME.fullmatch(path.name)]) <= 1, "sealed", 60)
     await_attendant(shop)
 
 
@@ -283,9 +282,7 @@ def test_an_attendant_ends_with_down(shop: Checkout) -> None:
         (folder / "base.json").unlink()
     environment = shop.environment
     attendant.spawn(environment)
-    deadline = time.monotonic() + 60
-    while (doing := attendant.look(environment.settings)) is None or doing.step != COPYING:
-        assert time.monotonic() < deadline, doing
+    eventually(lambda: (doing := attendant.look(environment.settings)) and doing.step == COPYING, COPYING, 60)
     shop.run("down")
     assert attendant.look(environment.settings).step == attendant.ENDED  # type: ignore[union-attr]
     assert attendant.stop(environment.settings) is False

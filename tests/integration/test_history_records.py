@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +16,7 @@ from drydock.recovery.wal import record_bodies, records
 from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_lsn
 from drydock.recovery.wal.records import Records, end_of_wal
 from drydock.recovery.wal.waldump import PAGE, Reading, last_valid, unreadable
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,10 +183,9 @@ def test_a_record_given_up_after_a_crash_is_left_out(server: WalServer, engine: 
     since, lost = server.next_segment(), server.connect()
     lost.execute("BEGIN")
     lost.execute("SELECT pg_logical_emit_message(true, 'lost', repeat('x', 100000))")
-    whole, deadline = server.lsn() // PAGE * PAGE, time.monotonic() + 30
+    whole, flushed = server.lsn() // PAGE * PAGE, "SELECT pg_current_wal_flush_lsn()::text"
     # The WAL writer writes whole pages, within 200 ms.
-    while parse_lsn(str(server.query("SELECT pg_current_wal_flush_lsn()::text")[0][0])) < whole:
-        assert time.monotonic() < deadline
+    eventually(lambda: parse_lsn(str(server.query(flushed)[0][0])) >= whole, "whole pages written")
     server.stop("immediate")
     lost.close()
     server.start()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from drydock import postgres, template
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,10 +61,7 @@ def test_only_one_earlier_database_is_kept(shop: Checkout) -> None:
     names = (
         "SELECT array_agg(datname::text ORDER BY 1) FROM pg_database WHERE datname LIKE 'app%' AND NOT datistemplate"
     )
-    deadline = time.monotonic() + 20
-    while shop.query(names) != [(["app", "app__previous"],)]:
-        assert time.monotonic() < deadline, shop.query(names)
-        time.sleep(0.05)
+    eventually(lambda: shop.query(names) == [(["app", "app__previous"],)], "one of them left")
     assert "dropped" not in shop.run("up").stdout
 
 

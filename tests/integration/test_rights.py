@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from drydock import postgres
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +42,7 @@ def quiet(ready: Checkout) -> Iterator[Checkout]:
     """The shared checkout, where nothing but what a test does takes a transaction's number."""
     ready.query("ALTER SYSTEM SET autovacuum = off")
     ready.query("SELECT pg_reload_conf()")
-    deadline = time.monotonic() + PATIENCE
-    while ready.query(WORKERS) != [(0,)]:
-        assert time.monotonic() < deadline, "autovacuum does not end"
+    eventually(lambda: ready.query(WORKERS) == [(0,)], "autovacuum ends", PATIENCE)
     yield ready
     ready.query("ALTER SYSTEM RESET autovacuum")
     ready.query("SELECT pg_reload_conf()")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -95,9 +94,7 @@ def waiting(shop: Checkout, number: int) -> Iterator[None]:
     shop.environment.engine.stop_archiver()
     writer = threading.Thread(target=_insert, args=(shop, number))
     writer.start()
-    deadline = time.monotonic() + 30
-    while not shop.query(WAITING):
-        assert time.monotonic() < deadline
+    eventually(lambda: shop.query(WAITING), "the commit waits")
     yield
     writer.join(30)
     assert not writer.is_alive()

@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from drydock.throwaway.dressing import Dressing
 from drydock.throwaway.server import open_server, stop_all
 from tests.integration.test_adoption import MIGRATION
 from tests.testing_project import PLUGIN, connect_as_told, query, run, run_apart
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,10 +120,7 @@ def test_the_server_of_a_killed_run_ends_by_itself(pytester: pytest.Pytester, st
     """Its keeper notices the end of the last user, also by SIGKILL."""
     code = "import os, signal\n\ndef test_killed(postgres): os.kill(os.getpid(), signal.SIGKILL)"
     run_apart(pytester, stopped, code, "-o", "drydock_idle=0")
-    deadline = time.monotonic() + 20
-    while (stopped / ".drydock" / "test-embedded").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not (stopped / ".drydock" / "test-embedded").exists(), "gone")
 
 
 def test_a_migration_that_fails_is_named(pytester: pytest.Pytester, parcels: Path) -> None:
@@ -171,10 +168,7 @@ def test_a_copied_checkout_gets_its_own_server(parcels: Path, tmp_path: Path, da
             volumes = (copy / ".drydock" / "test-embedded" / "volumes").resolve()
             assert inside(volumes)
         shutil.rmtree(copy)
-        deadline = time.monotonic() + 20
-        while inside(volumes) or volumes.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: not (inside(volumes) or volumes.exists()), "gone with its checkout")
         assert query(original.environment, "SELECT 1") == [(1,)]
 
 

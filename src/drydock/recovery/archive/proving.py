@@ -70,7 +70,8 @@ class Prover:
             following: what comes next, from the last segment of `batch` on; empty where nothing does.
 
         Raises:
-            DrydockError: where pg_waldump cannot be run, or a packed segment cannot be opened.
+            WaldumpError: where pg_waldump fails.
+            DrydockError: where it cannot be run, or a packed segment cannot be opened.
             FileNotFoundError: where one is gone.
         """
         found = self._proven_ahead(batch, start) or self._prove(batch, start, self._here)

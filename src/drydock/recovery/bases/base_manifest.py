@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
+from drydock import hashed_json
 from drydock.backup.manifest import PackedFile
 from drydock.errors import DrydockError
 from drydock.files import write_atomic
@@ -88,6 +88,10 @@ class BaseManifest:
         return sum(file.unpacked for file in self.files.values())
 
 
+_KNOWN = frozenset(one.name for one in fields(BaseManifest))
+_HINT = "invoke archive.verify"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proof:
     """That a base backup was unpacked and every file of it compared with what the server had sent.
@@ -107,10 +111,9 @@ class Proof:
 
 def write(manifest: BaseManifest, folder: Path) -> BaseManifest:
     """Write `base.json` with a hash of itself; returns the manifest with it."""
-    document = _document(manifest)
-    identity = _digest(document)
-    write_atomic(folder / FILE, json.dumps({**document, "sha256": identity}, indent=1) + "\n")
-    return _parse({**document, "identity": identity}, folder / FILE)
+    document = {name: value for name, value in asdict(manifest).items() if name != "identity"}
+    write_atomic(folder / FILE, hashed_json.text(document))
+    return replace(manifest, identity=hashed_json.digest(document))
 
 
 def read(folder: Path) -> BaseManifest:
@@ -121,19 +124,15 @@ def read(folder: Path) -> BaseManifest:
     """
     path = folder / FILE
     try:
-        document = dict(json.loads(path.read_bytes()))
+        document, identity = hashed_json.parse(path.read_bytes(), str(path), newest=FORMAT, hint=_HINT)
     except FileNotFoundError:
         raise DrydockError(f"{folder} has no {FILE}: it is no base backup.") from None
-    except (ValueError, TypeError) as error:
-        raise _damaged(path, str(error)) from error
-    if document.get("format", 0) > FORMAT:
-        raise DrydockError(
-            f"{path} was made by a newer drydock.", hint="Upgrade drydock: pip install --upgrade drydock"
-        )
-    identity = document.pop("sha256", None)
-    if identity != _digest(document):
-        raise _damaged(path, "it does not match its own hash")
-    return _parse({**document, "identity": identity}, path)
+    values = {key: value for key, value in document.items() if key in _KNOWN}
+    try:
+        values["files"] = {name: PackedFile(**file) for name, file in values["files"].items()}
+        return BaseManifest(**{**values, "identity": identity})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise hashed_json.damaged(str(path), str(error), _HINT) from error
 
 
 def write_proof(proof: Proof, folder: Path) -> None:
@@ -165,25 +164,3 @@ def read_proof(folder: Path, manifest: BaseManifest) -> Proof | None:
     except (OSError, ValueError, TypeError):
         return None
     return proof if proof.identity == manifest.identity else None
-
-
-def _document(manifest: BaseManifest) -> dict[str, Any]:
-    return {name: value for name, value in asdict(manifest).items() if name != "identity"}
-
-
-def _digest(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _parse(document: dict[str, Any], path: Path) -> BaseManifest:
-    known = {f.name for f in fields(BaseManifest)}
-    values = {key: value for key, value in document.items() if key in known}
-    try:
-        values["files"] = {name: PackedFile(**file) for name, file in values["files"].items()}
-        return BaseManifest(**values)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, reason: str) -> DrydockError:
-    return DrydockError(f"{path} is damaged: {reason}.", hint="invoke archive.verify")

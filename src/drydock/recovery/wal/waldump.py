@@ -27,6 +27,10 @@ _RECORD = re.compile(rb"rmgr: \S+ +len \(rec/tot\): +\d+/ *(\d+), tx: +\d+, lsn:
 _NO_RECORD = ("error in WAL record at", "could not find a valid record after")
 
 
+class WaldumpError(DrydockError):
+    """pg_waldump failed otherwise than by coming to the end of the WAL."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """How far the WAL was read.
@@ -75,7 +79,7 @@ class Reading:
         """Whole lines, about a megabyte at a time. What somebody may choose stands in them, line feeds too.
 
         Raises:
-            DrydockError: where pg_waldump fails otherwise than by coming to the end of the WAL.
+            WaldumpError: where pg_waldump fails otherwise than by coming to the end of the WAL.
         """
         for more in (True, False):
             silent = True
@@ -99,7 +103,7 @@ class Reading:
         reason = said.removeprefix("pg_waldump: error: ")
         if not any(words in reason for words in _NO_RECORD):
             told = reason or f"it ended with code {code} and said nothing"
-            raise DrydockError(f"pg_waldump failed: {told}.", hint="invoke archive.verify")
+            raise WaldumpError(f"pg_waldump failed: {told}.", hint="invoke archive.verify")
         self.problem = reason
 
 
@@ -107,7 +111,7 @@ def unreadable(engine: Engine, folder: Path, timeline: int, start: int, end: int
     """Why not all records from `start` to `end` are valid; empty where they are.
 
     Raises:
-        DrydockError: as `Reading.chunks`.
+        WaldumpError: as `Reading.chunks`.
     """
     reading = Reading(engine, folder, timeline, start, end, quiet=True)
     for _chunk in reading.chunks():
@@ -125,7 +129,7 @@ def first_record(engine: Engine, folder: Path, timeline: int, start: int, end: i
     """Start and end of the first record that begins at `start` or later, and ends by `end`, whatever its kind.
 
     Raises:
-        DrydockError: as `Reading.chunks`.
+        WaldumpError: as `Reading.chunks`.
     """
     with closing(Reading(engine, folder, timeline, start, end).chunks()) as chunks:
         found = _RECORD.search(next(chunks, b""))
