@@ -101,6 +101,13 @@ def test_clients_of_the_servers(ready: Checkout) -> None:
     assert "does not exist" in ready.run("psql", "-c", "SELECT * FROM nowhere", code=1).stderr
 
 
+def test_words_for_the_servers_clients(ready: Checkout) -> None:
+    """What follows -- is theirs, word by word; a task that starts no client refuses it instead of leaving it out."""
+    assert ready.run("psql", "--", "-tAc", "SELECT 'two  blanks'").stdout.strip() == "two  blanks"
+    assert ready.run("redis-cli", "--", "ECHO", "two  blanks").stdout.strip() == "two  blanks"
+    assert "takes nothing after --: --json" in ready.run("status", "--", "--json", code=2).stderr
+
+
 def test_logs_of_both_servers(ready: Checkout) -> None:
     """Each server's last lines are shown with its name, or as JSON."""
     assert {"postgres", "redis"} == {line.split(" |")[0] for line in ready.run("logs").stdout.splitlines()}

@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from drydock.console import Console
-from drydock.errors import DrydockError, EngineError, NotReadyError, RefusedError
+from drydock.errors import DrydockError, EngineError, NotReadyError, RefusedError, SettingsError
 from drydock.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -26,18 +26,30 @@ YES_HELP = "Do not ask."
 INTERRUPTED = 130
 
 
-def command(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:  # noqa: A002 - Invoke's own parameter
-    """Make an Invoke task of a function `(console, **arguments)`; a `json_output` parameter becomes --json."""
+def command(
+    *,
+    help: dict[str, str] | None = None,  # noqa: A002 - Invoke's own parameter
+    passes_on: bool = False,
+    **options: Any,
+) -> Callable[[Callable[..., None]], Any]:
+    """Make an Invoke task of a function `(console, **arguments)`; a `json` parameter becomes --json.
+
+    Args:
+        help: a text for each argument.
+        passes_on: whether it uses `passed_on`; others refuse what follows `--`.
+        options: Invoke's own.
+    """
 
     def decorate(body: Callable[..., None]) -> Any:
         signature = inspect.signature(body)
         takes_json = "json" in signature.parameters
 
         @functools.wraps(body)
-        def run(_context: Any, *arguments: Any, **named: Any) -> None:
+        def run(context: Any, *arguments: Any, **named: Any) -> None:
             json_output = bool(named.get("json"))
             console = Console(json_output=json_output)
             try:
+                _check_words(context.remainder, taken=passes_on)
                 body(console, *arguments, **named)
             except DrydockError as error:
                 if debugging():
@@ -62,6 +74,17 @@ def command(*, help: dict[str, str] | None = None, **options: Any) -> Callable[[
         return task(help=texts, **options)(run)
 
     return decorate
+
+
+def passed_on() -> list[str]:
+    """The words that follow `--`; of the command line itself, for Invoke joins them without their quotes."""
+    words = sys.argv
+    return words[words.index("--") + 1 :] if "--" in words else []
+
+
+def _check_words(words: str, *, taken: bool) -> None:
+    if words and not taken:
+        raise SettingsError(f"This task takes nothing after --: {words}", hint="invoke --help TASK names its options")
 
 
 def debugging() -> bool:

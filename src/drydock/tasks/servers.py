@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invoke.exceptions import Exit
 
 from drydock.tasks.branches import BRANCH_HELP, here_or_on
-from drydock.tasks.common import command
+from drydock.tasks.common import command, passed_on
 
 if TYPE_CHECKING:
     from drydock.console import Console
@@ -20,22 +20,25 @@ if TYPE_CHECKING:
         "command": "Run this SQL and leave.",
         "args": "Further arguments for psql, in one string.",
         "branch": BRANCH_HELP,
-    }
+    },
+    passes_on=True,
 )
 def psql(console: Console, command: str = "", args: str = "", branch: str = "") -> None:
-    """Open psql on the application's database as the application role."""
-    _run(here_or_on(console, branch), "psql", [*(["--command", command] if command else []), *shlex.split(args)])
+    """Open psql on the application's database as the application role; what follows -- is for psql."""
+    words = ["--command", command] if command else []
+    _run(here_or_on(console, branch), "psql", [*words, *shlex.split(args), *passed_on()])
 
 
 @command(
     name="redis-cli",
     help={"command": "Run this Redis command and leave.", "args": "Further arguments for redis-cli, in one string."},
+    passes_on=True,
 )
 def redis_cli(_console: Console, command: str = "", args: str = "") -> None:
-    """Open redis-cli on this checkout's Redis."""
+    """Open redis-cli on this checkout's Redis; what follows -- is for redis-cli."""
     from drydock.environment import open_existing
 
-    _run(open_existing(), "redis-cli", [*shlex.split(args), *shlex.split(command)])
+    _run(open_existing(), "redis-cli", [*shlex.split(args), *passed_on(), *shlex.split(command)])
 
 
 def _run(environment: Environment, program: str, arguments: list[str]) -> None:
