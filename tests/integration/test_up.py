@@ -101,6 +101,17 @@ def test_clients_of_the_servers(ready: Checkout) -> None:
     assert "does not exist" in ready.run("psql", "-c", "SELECT * FROM nowhere", code=1).stderr
 
 
+def test_psql_as_another_role(ready: Checkout) -> None:
+    """What row-level security hides from the application the backup role reads, and changes nothing; owners own."""
+    count = ("--", "-tAc", "SELECT count(*) FROM messages")
+    assert ready.run("psql", *count).stdout.strip() == "0"
+    assert int(ready.run("psql", "--role", "backup", *count).stdout) > 0
+    assert "permission denied" in ready.run("psql", "--role", "backup", "-c", "DELETE FROM messages", code=1).stderr
+    for role, name in (("owner", "app_owner"), ("superuser", "postgres")):
+        assert ready.run("psql", "--role", role, "--", "-tAc", "SELECT current_user").stdout.strip() == name
+    assert "no role 'root': app, owner, backup, superuser" in ready.run("psql", "--role", "root", code=2).stderr
+
+
 def test_words_for_the_servers_clients(ready: Checkout) -> None:
     """What follows -- is theirs, word by word; a task that starts no client refuses it instead of leaving it out."""
     assert ready.run("psql", "--", "-tAc", "SELECT 'two  blanks'").stdout.strip() == "two  blanks"

@@ -219,8 +219,8 @@ class Engine(Protocol):
         """
         ...
 
-    def interactive(self, program: str, arguments: Sequence[str]) -> int:
-        """Run psql (as the application role) or redis-cli on the user's terminal; returns its exit code."""
+    def interactive(self, program: str, arguments: Sequence[str], *, role: Role | None = None) -> int:
+        """Run psql (as the application role unless told) or redis-cli on the user's terminal; returns its exit code."""
         ...
 
     def volumes(self) -> list[Volume]:

@@ -216,13 +216,14 @@ class DockerEngine:
         command = [*programs.alone(self.checkout, folder, user), f"--entrypoint={program}", image, *arguments]
         return programs.start(command, subprocess.DEVNULL, stdout)
 
-    def interactive(self, program: str, arguments: Sequence[str]) -> int:
+    def interactive(self, program: str, arguments: Sequence[str], *, role: Role | None = None) -> int:
         """Run psql or redis-cli inside its container on the user's terminal."""
         import sys
 
         terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
         if program == "psql":
-            options, service, inside = self._as(self.checkout.settings.app_user), POSTGRES, [program, *arguments]
+            options = self._as((role or self.checkout.app).name)
+            service, inside = POSTGRES, [program, *arguments]
         else:
             # The password is read inside the container: no argument and no process environment carries it there.
             script = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" exec redis-cli "$@"'

@@ -186,14 +186,14 @@ class EmbeddedEngine:
                 close_fds=False,
             )
 
-    def interactive(self, program: str, arguments: Sequence[str]) -> int:
+    def interactive(self, program: str, arguments: Sequence[str], *, role: Role | None = None) -> int:
         """Run psql or redis-cli on the user's terminal."""
         port = str(self.checkout.state.redis_port)
         address = ["-h", HOST, "-p", port] if program == "redis-cli" else []
         # Ctrl-C belongs to the program. A handler, not SIG_IGN: a child would inherit that, and `redis-cli monitor`
         # could not be ended.
         before = signal.signal(signal.SIGINT, lambda *_: None)
-        environment = {"TERMINFO_DIRS": TERMINALS} | self._as(self.checkout.app)
+        environment = {"TERMINFO_DIRS": TERMINALS} | self._as(role or self.checkout.app)
         try:
             with failing(f"run {program}"):
                 command = [str(wheels.program(program)), *address, *arguments]
