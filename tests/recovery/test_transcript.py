@@ -16,13 +16,13 @@ TITLE = "## I just deleted the wrong rows"
 QUESTION = re.compile(r"^Put it in place.*\n", re.MULTILINE)
 # What is another every time: positions, times, durations, names of volumes and backups.
 VARYING = re.compile(r"\d[\d:.,/A-FTZ+ -]*(?:ms|s\b)?|postgres-16-\d+|drydock-\S+")
-# The name of a table may not be proven yet, nor the base backup.
-FILE, UNPROVEN = re.compile(r"\?\(\d+\)"), re.compile(r", not verified yet(\))")
+# The base backup may not be proven yet.
+UNPROVEN = re.compile(r", not verified yet(\))")
 
 
 def shape(text: str) -> list[str]:
     """The lines of a transcript without what varies, and without the spaces that align it."""
-    lines = [UNPROVEN.sub(r"\1", FILE.sub("public.messages", line)) for line in text.splitlines()]
+    lines = [UNPROVEN.sub(r"\1", line) for line in text.splitlines()]
     return [" ".join(VARYING.sub("#", line).split()) for line in lines]
 
 

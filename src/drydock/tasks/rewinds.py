@@ -170,7 +170,7 @@ def _lines(result: WentBack, problems: Sequence[Check]) -> Iterator[str]:
         yield f"It is the branch {name} on port {port}: invoke psql --branch {name}. It is not archived."
         yield f"  invoke branch.drop {name} removes it."
     elif result.tables:
-        yield f"Brought back: {', '.join(result.tables)}."
+        yield f"Brought back: {', '.join(name.removeprefix('public.') for name in result.tables)}."
         yield f"The data from before is kept as {result.kept}." if result.kept else "Nothing else was changed."
     else:
         yield from (f"  {line}" for line in rows_lines(result.rows))

@@ -14,7 +14,7 @@ from drydock.recovery.archive import progress
 from drydock.recovery.bases.base import archive_of
 from drydock.recovery.history import indexing, relations
 from drydock.recovery.history.index import microseconds_of
-from drydock.recovery.history.queries import History
+from drydock.recovery.history.queries import TELLING, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 OWN = frozenset({"drydock.facts"})  # what only drydock writes for itself
 PATIENCE = 5.0  # seconds for the archiver to receive what has just been written
-# What changed nothing that people would look for: flushes, ANALYZE, writes to temporary and unlogged tables.
-_TELLING = "(ddl OR counts <> '' OR who LIKE '{%')"
 _WAITING = (
     "state = 2 AND NOT EXISTS (SELECT 1 FROM transactions AS other WHERE other.timeline = transactions.timeline"
     " AND other.xid = transactions.xid AND other.state < 2 AND other.lsn > transactions.lsn)"
@@ -107,7 +105,7 @@ def lines(archive: Archive, database: str, wanted: Wanted) -> list[Line]:
 
 
 def _of_timeline(history: History, timeline: int, wanted: Wanted) -> Iterator[Line]:
-    where = [_TELLING, f"(state = 0{f' OR state = 1 OR {_WAITING}' if wanted.aborted else ''})", "timeline = ?"]
+    where = [TELLING, f"(state = 0{f' OR state = 1 OR {_WAITING}' if wanted.aborted else ''})", "timeline = ?"]
     values: list[object] = [timeline]
     if wanted.since:
         moment = microseconds_of(wanted.since)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FAR = 1 << 62  # behind every position
 ENDED = "state < 2 AND "  # committed or aborted: what a server stops at
+# All but what changed nothing that people would look for: flushes, ANALYZE, writes to temporary and unlogged tables.
+TELLING = "(ddl OR counts <> '' OR who LIKE '{%')"
 # The few that were ever prepared are known by themselves: no stretch of the million others is read for them.
 PREPARED = (
     "state = 2 AND timeline = ?1 AND microseconds > ?4 AND lsn IN"
@@ -30,6 +32,7 @@ class Summary:
     """What the transactions committed in a stretch of WAL changed.
 
     Attributes:
+        transactions: how many of them changed anything, as the history counts.
         tables: rows inserted, updated and deleted; a file that no table can be proven for is `?(16392)`.
         ddl: how many of them changed the schema.
     """
@@ -118,8 +121,9 @@ class History:
         """What the transactions changed whose commit record begins at `lsn` or later, and before `end`."""
         transactions, ddl, tables = 0, 0, dict[str, Counts]()
         query = (
-            "SELECT files, counts, count(*), sum(ddl), max(lsn) FROM transactions JOIN shapes ON shapes.id = shape"
-            " WHERE state = 0 AND timeline = ? AND lsn >= ? AND lsn < ? GROUP BY shape, counts"
+            "SELECT files, counts, count(*), sum(ddl), max(lsn)"  # noqa: S608 - constants
+            " FROM transactions JOIN shapes ON shapes.id = shape"
+            f" WHERE state = 0 AND timeline = ? AND lsn >= ? AND lsn < ? AND {TELLING} GROUP BY shape, counts"
         )
         for piece in stretches(descent, lsn, end):
             for files, counts, times, changed, last in self.index.rows(query, piece):

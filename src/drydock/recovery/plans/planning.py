@@ -13,7 +13,7 @@ from drydock.recovery.archive import laying_out, lives, marks, progress
 from drydock.recovery.archive.chain import Chain, is_partial
 from drydock.recovery.archive.folders import PACKED
 from drydock.recovery.bases import base
-from drydock.recovery.history import indexing
+from drydock.recovery.history import indexing, relations
 from drydock.recovery.history.queries import History
 from drydock.recovery.plans.situation import Known, Situation
 from drydock.recovery.wal import waldump
@@ -131,6 +131,7 @@ def _received(environment: Environment, archive: Archive, clock: Clock) -> Known
     if not state.part or state.system_identifier != archive.system_identifier:
         return None
     query = "SELECT pg_walfile_name(lsn), lsn::text, clock_timestamp() FROM pg_current_wal_insert_lsn() AS lsn"
+    _name_tables(environment, archive)
     with suppress(NotReadyError):
         with postgres.administer(environment) as connection:
             row: Any = connection.execute(query).fetchone()
@@ -139,6 +140,15 @@ def _received(environment: Environment, archive: Archive, clock: Clock) -> Known
         # Whose clock is ahead makes no difference: what was committed by now is in the archive.
         return Known(int(row[0][:8], 16), lsn, max(row[2], clock.now))
     return None
+
+
+def _name_tables(environment: Environment, archive: Archive) -> None:
+    """Write down which file is which table by now, for those that nobody has asked about since they were made."""
+    import psycopg
+
+    # No restore fails for want of a name, least of all where a database is too damaged to be asked.
+    with suppress(NotReadyError, psycopg.Error):
+        relations.keep(environment, archive)
 
 
 def _copies(archive: Archive) -> list[Stored]:

@@ -239,7 +239,9 @@ def rows_lines(rows: dict[str, tuple[int | None, int | None]]) -> Iterator[str]:
         return
     from drydock.console import table
 
-    shown = [(name, *("-" if n is None else f"{n:,}" for n in pair)) for name, pair in rows.items()]
+    # As the plan and the history name them.
+    counted = [(name.removeprefix("public."), pair) for name, pair in rows.items()]
+    shown = [(name, *("-" if n is None else f"{n:,}" for n in pair)) for name, pair in counted]
     yield from table([("rows of", "now", "then"), *shown])
 
 
