@@ -415,3 +415,25 @@ def test_one_number_on_two_timelines_is_two_transactions(
         assert history.between(descent, forked, 1 << 40).transactions == 1
         assert history.between(FIRST, forked, 1 << 40).transactions == 2
     other.stop()
+
+
+def test_what_is_forgotten_is_gone_and_the_rest_is_as_before(
+    server: WalServer, engine: EmbeddedEngine, tmp_path: Path
+) -> None:
+    """Transactions from before a position are not found any more, those after it are, and none comes back."""
+    since = server.next_segment()
+    server.query("INSERT INTO u VALUES (1)")
+    server.query("BEGIN", "INSERT INTO u VALUES (2)", "PREPARE TRANSACTION 'waits'")
+    before = server.lsn()
+    server.query("INSERT INTO u VALUES (3)")
+    archive = server.archive(tmp_path, since=since)
+    with read(engine, archive) as history:
+        everything = list(history.index.transactions("1"))
+        assert history.index.forget(before) > 0
+        left = list(history.index.transactions("1"))
+        assert left == [one for one in everything if one.lsn >= before or one.state == "prepared"]
+        assert [one for one in left if one.state == "prepared"] != []
+        assert history.index.forget(before) == 0
+    with read(engine, archive) as history:
+        assert list(history.index.transactions("1")) == left
+    server.query("ROLLBACK PREPARED 'waits'")

@@ -167,6 +167,17 @@ class Index:
             )
         return grown
 
+    def forget(self, before: int) -> int:
+        """Forget the transactions that ended before a position, whose WAL is gone; returns how many.
+
+        What became of files and names stays, for maps from before are proven by it; so do two-phase transactions:
+        which of them wait is told by the ends of the others.
+        """
+        gone = "lsn < ? AND xid NOT IN (SELECT xid FROM prepared)"
+        with self._connection as connection:
+            connection.execute("DELETE FROM subtransactions WHERE lsn < ?", (before,))
+            return connection.execute(f"DELETE FROM transactions WHERE {gone}", (before,)).rowcount  # noqa: S608 - a constant
+
     def prepared(self, descent: Descent, lsn: int) -> dict[str, str]:
         """Two-phase transactions that wait at a position of a descent: what `Work.document` gave, by xid."""
         waiting: dict[str, str] = {}

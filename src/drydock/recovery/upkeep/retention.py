@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from drydock.files import sync_folder
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import part_order
 from drydock.recovery.bases import base
+from drydock.recovery.history.index import Index
 from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_lsn
 
 if TYPE_CHECKING:
@@ -200,7 +202,15 @@ def expire(settings: Settings, archive: Archive, *, writing: str, now: datetime)
             _unlink(archive.folder / part.name, sorted(going))
         if staying := [one.number for one in bases if one.name not in plan.bases]:
             relations.prune(archive, min(staying) * SEGMENT_SIZE)
+            _forget_transactions(archive, min(staying) * SEGMENT_SIZE)
     return plan
+
+
+def _forget_transactions(archive: Archive, before: int) -> None:
+    """The index holds nothing that the archive does not, whenever it was made."""
+    if archive.history.exists():
+        with closing(Index(archive.history)) as index:
+            index.forget(before)
 
 
 def _forget(catalogue: Catalogue, part: str, going: set[str], begin: int) -> None:
