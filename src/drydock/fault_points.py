@@ -52,6 +52,7 @@ class Point(StrEnum):
     REWIND_FILLING = "rewind: filling"
     REWIND_FILLED = "rewind: filled"
     REWIND_PAUSED = "rewind: paused"
+    BRANCH_WRITTEN = "branch: written down"
     SWAP_SLOT_MADE = "swap: slot made"
     SWAP_PROMOTED = "swap: promoted"
     SWAP_PART_BEGUN = "swap: part of the archive begun"

@@ -88,9 +88,22 @@ def flush(environment: Environment) -> None:
     Raises:
         NotReadyError: where Redis does not answer.
     """
+    _ask(environment, "FLUSHALL")
+
+
+def require(environment: Environment) -> None:
+    """Find out whether a `flush` would succeed, before anything is changed that it belongs to.
+
+    Raises:
+        NotReadyError: where Redis does not answer.
+    """
+    _ask(environment, "PING")
+
+
+def _ask(environment: Environment, command: str) -> None:
     try:
         with connect(environment, timeout=30) as redis:
-            redis.ask("FLUSHALL")
+            redis.ask(command)
     except OSError as error:
         raise NotReadyError(
             f"Redis does not answer on port {environment.state.redis_port}: {error}.", hint="invoke up"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from drydock import fingerprint, migrate, postgres, redis_client, seed
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from drydock.environment import Environment
 
@@ -86,6 +87,7 @@ def reset(
     Raises:
         DrydockError: where the template cannot be built; the application's database is untouched then.
     """
+    redis_client.require(environment)
     begun = time.monotonic()
     live, coming = environment.settings.database, environment.settings.database + COMING
     with postgres.administer(environment) as connection:
@@ -110,16 +112,15 @@ def undo(environment: Environment) -> str:
     """
     live = environment.settings.database
     previous, leaving = live + PREVIOUS, live + LEAVING
+    redis_client.require(environment)
     with postgres.administer(environment) as connection:
         heal(environment, connection)
         if not postgres.exists(connection, previous):
             raise DrydockError("No reset to undo: no earlier database is kept.")
-        close(connection, live, previous)
-        with connection.transaction():
+        with _closed(connection, live, previous), connection.transaction():
             _rename(connection, previous, leaving)
             _rename(connection, live, previous)
             _rename(connection, leaving, live)
-        admit(connection, live, previous)
     redis_client.flush(environment)
     return previous
 
@@ -148,14 +149,26 @@ def swap(connection: postgres.Connection, live: str, coming: str, *, task: str =
     What was kept before gets the leaving name, to be dropped: until then there are two ways back rather than none.
     """
     previous, leaving = live + PREVIOUS, live + LEAVING
-    close(connection, live, coming)
-    with connection.transaction():
+    with _closed(connection, live, previous, coming), connection.transaction():
         postgres.sign(connection, task)
         if postgres.exists(connection, previous):
             _rename(connection, previous, leaving)
         _rename(connection, live, previous)
         _rename(connection, coming, live)
-    admit(connection, live, previous)
+
+
+@contextmanager
+def _closed(connection: postgres.Connection, *names: str) -> Iterator[None]:
+    """Nobody is connected to these databases in the body; whatever becomes of it, people may be again afterwards."""
+    close(connection, *_existing(connection, names))
+    try:
+        yield
+    finally:
+        admit(connection, *_existing(connection, names))
+
+
+def _existing(connection: postgres.Connection, names: Iterable[str]) -> list[str]:
+    return [name for name in names if postgres.exists(connection, name)]
 
 
 def clone(environment: Environment, connection: postgres.Connection, template: str, name: str) -> None:

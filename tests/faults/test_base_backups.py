@@ -90,9 +90,7 @@ def test_a_proof_killed_at_any_step_is_none_or_true(shop: Checkout, point: Point
 
 @pytest.mark.parametrize("point", EXPIRING)
 def test_retention_killed_at_any_step_leaves_no_base_backup_without_its_wal(shop: Checkout, point: Point) -> None:
-    """SIGKILL: the last good chain is whole, and the next run removes the rest, out of the history as well."""
-    shop.query("UPDATE users SET updated_at = now()")
-    assert shop.json("history")["transactions"]
+    """SIGKILL: the last good chain is whole, and the next run removes the rest."""
     shop.run("backup.base")
     command = [sys.executable, "-c", EXPIRE, str(shop.root)]
     killed = subprocess.run(command, env={**shop.environ, "DRYDOCK_KILL_AT": point}, check=False)
@@ -102,7 +100,6 @@ def test_retention_killed_at_any_step_leaves_no_base_backup_without_its_wal(shop
     stored = archive(shop).segments(left.part)
     assert min(one.segment.start for one in stored) <= left.start < min(one.segment.end for one in stored)
     assert Catalogue(archive(shop)).bases() == [left.name]
-    assert shop.json("history")["transactions"] == []
     assert "is what was written" in shop.run("archive.verify").stdout
 
 

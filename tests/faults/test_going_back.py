@@ -57,6 +57,20 @@ def test_a_restore_killed_at_any_step_is_old_or_new(numbers: Numbers, point: Poi
     numbers.archived()
 
 
+def test_a_branch_killed_once_it_is_written_down_is_whole(numbers: Numbers) -> None:
+    """SIGKILL: what is listed as a branch keeps its data through the next `up`."""
+    checkout = numbers.checkout
+    checkout.query("DELETE FROM numbers")
+    xids = [numbers.add(number) for number in (1, 2)]
+    numbers.archived()
+    words = ("restore", "--before-xid", xids[1], "--timeline", str(timeline_of(checkout)), "--branch", "killed")
+    checkout.run(*words, code=-signal.SIGKILL, DRYDOCK_KILL_AT=Point.BRANCH_WRITTEN)
+    checkout.run("up")
+    count = ("--", "-tAc", "SELECT count(*) FROM numbers")
+    assert checkout.run("psql", "--branch", "killed", *count).stdout.strip() == "1"
+    checkout.run("branch.drop", "killed", "--yes")
+
+
 @pytest.mark.parametrize("point", SWITCH)
 def test_an_undo_of_a_restore_killed_at_any_step_can_be_done_again_if_it_happened(
     numbers: Numbers, point: Point

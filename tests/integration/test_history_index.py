@@ -7,6 +7,7 @@ import pytest
 
 from drydock.backup.encryption import OPEN
 from drydock.backup.packing import pack
+from drydock.errors import DrydockError
 from drydock.recovery.archive.laying_out import descents
 from drydock.recovery.history import indexing
 from drydock.recovery.history.index import Index
@@ -231,6 +232,20 @@ def test_times_and_positions_are_the_servers(server: WalServer, engine: Embedded
         assert history.last_until(FIRST, datetime(2000, 1, 1, tzinfo=UTC)) is None
 
 
+def test_an_index_that_proves_damaged_is_made_anew(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """Damage behind its head shows with the question: a sentence, and the next one is answered."""
+    archive = server.archive(tmp_path)
+    with read(engine, archive) as history:
+        expected = len(list(history.index.transactions("1")))
+    content = bytearray(archive.history.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    archive.history.write_bytes(content)
+    with pytest.raises(DrydockError, match="is damaged, and was removed"), History(archive) as history:
+        list(history.index.transactions("1"))
+    with read(engine, archive) as history:
+        assert len(list(history.index.transactions("1"))) == expected
+
+
 def test_a_summary_adds_up_what_was_committed(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:
     """Between two positions: transactions, rows by table and changes of the schema, without what changed nothing."""
     server.query("CREATE TABLE sums (id int)")
@@ -415,25 +430,3 @@ def test_one_number_on_two_timelines_is_two_transactions(
         assert history.between(descent, forked, 1 << 40).transactions == 1
         assert history.between(FIRST, forked, 1 << 40).transactions == 2
     other.stop()
-
-
-def test_what_is_forgotten_is_gone_and_the_rest_is_as_before(
-    server: WalServer, engine: EmbeddedEngine, tmp_path: Path
-) -> None:
-    """Transactions from before a position are not found any more, those after it are, and none comes back."""
-    since = server.next_segment()
-    server.query("INSERT INTO u VALUES (1)")
-    server.query("BEGIN", "INSERT INTO u VALUES (2)", "PREPARE TRANSACTION 'waits'")
-    before = server.lsn()
-    server.query("INSERT INTO u VALUES (3)")
-    archive = server.archive(tmp_path, since=since)
-    with read(engine, archive) as history:
-        everything = list(history.index.transactions("1"))
-        assert history.index.forget(before) > 0
-        left = list(history.index.transactions("1"))
-        assert left == [one for one in everything if one.lsn >= before or one.state == "prepared"]
-        assert [one for one in left if one.state == "prepared"] != []
-        assert history.index.forget(before) == 0
-    with read(engine, archive) as history:
-        assert list(history.index.transactions("1")) == left
-    server.query("ROLLBACK PREPARED 'waits'")

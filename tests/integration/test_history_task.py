@@ -74,6 +74,16 @@ def test_a_table_and_a_time_narrow_it_down(shop: Checkout) -> None:
     assert "shows nothing" in shop.run("history", "--limit", "0", code=2).stderr
 
 
+def test_a_database_whose_drop_was_interrupted_is_passed_over(shop: Checkout) -> None:
+    """Nobody can connect to it; the names of all others are known nevertheless."""
+    shop.query("CREATE DATABASE broken")
+    shop.query("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'")
+    try:
+        assert shop.json("history")["missing"] == []
+    finally:
+        shop.query("DROP DATABASE broken")
+
+
 def test_the_history_is_there_without_the_server(shop: Checkout) -> None:
     """With Postgres down what was archived is listed all the same."""
     before = listed(shop, "--limit", "5")

@@ -54,6 +54,16 @@ def test_undo_brings_back_what_reset_replaced(shop: Checkout) -> None:
     assert shop.query(COUNT) == [(1194,)]
 
 
+def test_a_swap_that_fails_leaves_the_database_open(shop: Checkout) -> None:
+    """Whatever keeps the names from being exchanged, the application can connect again."""
+    with (
+        postgres.administer(shop.environment) as connection,
+        pytest.raises(psycopg.errors.InvalidCatalogName),
+    ):
+        template.swap(connection, "app", "nowhere")
+    assert shop.query("SELECT 1", role="app") == [(1,)]
+
+
 def test_only_one_earlier_database_is_kept(shop: Checkout) -> None:
     """The server drops what the reset before last had replaced, after the command has ended."""
     shop.run("reset")

@@ -10,7 +10,8 @@ from drydock.recovery.archive import marks
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import Form
 from drydock.recovery.wal.positions import parse_lsn
-from drydock.recovery.way_back import marking
+from drydock.recovery.way_back import changes, marking
+from drydock.recovery.way_back.journal import Kind
 from tests.checkout import Checkout
 from tests.signs import levels, sign, signs, take_base
 
@@ -120,6 +121,23 @@ def test_a_failing_change_in_place_is_no_level(shop: Checkout) -> None:
     shop.run("seed", code=7)
     path.write_text(text)
     assert levels(shop) == before
+
+
+def test_a_change_that_failed_is_no_level_once_nobody_can_be_asked(shop: Checkout) -> None:
+    """What an exchange of databases came to is found out while the server answers, not guessed after `down`."""
+    shop.run("reset")
+    shop.run("undo")
+    before = shop.json("undo.list")
+    environment = shop.environment
+    with (
+        pytest.raises(KeyboardInterrupt),
+        changes.recorded(environment, "reset", Kind.DATABASES, report=lambda _: None),
+    ):
+        raise KeyboardInterrupt
+    shop.run("down")
+    assert shop.json("undo.list") == before
+    shop.run("up")
+    assert shop.json("undo.list") == before
 
 
 def test_the_exchange_of_databases_is_a_step_of_undo(shop: Checkout) -> None:

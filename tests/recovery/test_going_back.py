@@ -7,6 +7,7 @@ import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from drydock.recovery.bases import base
@@ -50,8 +51,11 @@ def test_a_plan_names_tables_that_are_as_young_as_the_mistake(numbers: Numbers) 
     """What is undone has the names that the running server knows, though nobody wrote them down since."""
     xids = fresh(numbers, 1)
     numbers.checkout.query("CREATE TABLE young AS SELECT 1 AS one", role="owner")
+    numbers.checkout.query("UPDATE drydock.facts SET value = value", role="owner")
     plan = numbers.checkout.json("restore", "--before-xid", xids[0], "--plan")["plan"]
     assert plan["undone"]["tables"]["young"] == {"inserted": 1, "updated": 0, "deleted": 0}
+    # What only drydock writes for itself is in no history.
+    assert plan["undone"]["tables"].keys() == {"young", "numbers"}
     numbers.checkout.query("DROP TABLE young", role="owner")
 
 
@@ -85,6 +89,47 @@ def test_restores_across_restores_follow_the_right_timeline(numbers: Numbers) ->
     assert timeline.complaints(checkout) == []
     checkout.run("restore", "--before-xid", second[1], "--yes")
     assert numbers.all() == [1, 2, 20]
+
+
+def test_a_later_moment_of_an_earlier_life_leaves_no_loss_behind(numbers: Numbers) -> None:
+    """Gone back to behind where the life before was left: nothing is missing between what follows what."""
+    checkout = numbers.checkout
+    first = fresh(numbers, 1)
+    for _ in range(3):
+        checkout.query("SELECT pg_switch_wal()")
+        checkout.query("SELECT pg_current_xact_id()")
+    later = numbers.add(2)
+    numbers.archived()
+    checkout.run("restore", "--before-xid", first[0], "--yes")
+    numbers.add(10)
+    line, xid = later.split(":")
+    checkout.run("restore", "--before-xid", xid, "--timeline", line, "--yes")
+    assert numbers.all() == [1]
+    assert "is what was written" in checkout.run("archive.verify").stdout
+
+
+def test_a_table_that_somebody_locks_keeps_nobody_from_going_back(numbers: Numbers) -> None:
+    """Its rows are not counted now; the swap ends that session in any case."""
+    checkout = numbers.checkout
+    xids = fresh(numbers, 2)
+    environment = checkout.environment
+    with psycopg.connect(environment.database_url(environment.superuser)) as connection:
+        connection.execute("LOCK TABLE numbers")
+        checkout.run("restore", "--before-xid", xids[1], "--timeline", xids[1].split(":")[0], "--yes")
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    assert numbers.all() == [1]
+
+
+def test_the_archive_of_another_cluster_does_not_replace_this_one(numbers: Numbers) -> None:
+    """Undo could not lead back: it is refused, and what to do is said."""
+    other = numbers.checkout.root / "backups" / "wal" / "7000000000000000001"
+    other.mkdir()
+    try:
+        told = numbers.checkout.run("restore", "--latest", "--cluster", other.name, "--yes", code=3).stderr
+    finally:
+        other.rmdir()
+    assert "would leave no way back to it" in told
 
 
 def test_a_damaged_base_backup_gives_way_to_an_earlier_one(numbers: Numbers) -> None:

@@ -34,7 +34,8 @@ def test_it_says_whose_all_of_it_is() -> None:
     items = table_of_contents.read(FIXTURE.read_bytes())
     assert table_of_contents.belongs_to(items, "app_owner")
     assert not table_of_contents.belongs_to(items, "app")
-    assert not table_of_contents.belongs_to([table_of_contents.Item(1, "CAST", "x", "", "")], "app_owner")
+    assert table_of_contents.belongs_to([table_of_contents.Item(1, "CAST", "x", "", "")], "app_owner")
+    assert not table_of_contents.belongs_to([table_of_contents.Item(1, "EVENT TRIGGER", "x", "", "")], "app_owner")
 
 
 def test_the_list_names_items_in_order() -> None:

@@ -30,13 +30,14 @@ _SESSION = (
     "SET idle_in_transaction_session_timeout = 0",
     "SET row_security = off",
 )
-_TABLES = """SELECT c.oid::int8, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+_RELATIONS = """SELECT c.oid::int8, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ({}) AND n.nspname NOT IN ('pg_catalog', 'information_schema')
       AND n.nspname !~ '^pg_(toast|temp)'
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 2, 3"""
-_SEQUENCES = _TABLES.replace("('r', 'm')", "('S')")
+_TABLES, _VIEWS, _SEQUENCES = (_RELATIONS.format(kind) for kind in ("'r'", "'m'", "'S'"))
+_TABLES_AND_VIEWS = _RELATIONS.format("'r', 'm'")
 # The binary form of a value (its type's send function) is the same everywhere, but for what holds object ids: composite
 # types, arrays of types that are not built in, and the reg* types.
 _COLUMNS = """SELECT a.attname, CASE WHEN t.typsend = 0 OR t.typtype = 'c' OR t.typname LIKE 'reg%%'
@@ -53,7 +54,8 @@ class Contents:
     """What a database holds.
 
     Attributes:
-        tables: rows and checksum by qualified name, materialized views included.
+        tables: rows and checksum by qualified name. Materialized views are none: what they hold is as old as their last
+            refresh, and a restore refreshes them.
         sequences: each sequence's position: the last value, and whether it was handed out.
         definitions: each schema object as the server words it, by kind and name.
     """
@@ -116,7 +118,12 @@ def definitions(connection: Connection) -> dict[str, str]:
 
 def table_names(connection: Connection) -> list[str]:
     """The qualified names of all tables and materialized views."""
-    return [_qualified(str(schema), str(name)) for _, schema, name in connection.execute(_TABLES.encode())]
+    return [_qualified(str(schema), str(name)) for _, schema, name in connection.execute(_TABLES_AND_VIEWS.encode())]
+
+
+def view_names(connection: Connection) -> set[str]:
+    """The qualified names of all materialized views."""
+    return {_qualified(str(schema), str(name)) for _, schema, name in connection.execute(_VIEWS.encode())}
 
 
 def differences(expected: Contents, found: Contents, *, low: dict[str, Position] | None = None) -> list[str]:
@@ -153,7 +160,8 @@ def _table(connection: Connection, oid: object, schema: str, name: str) -> Table
     parts = [
         sql.SQL("{}({})").format(sql.SQL(send), sql.Identifier(column))
         if send
-        else sql.SQL("textsend({}::text)").format(sql.Identifier(column))
+        # Not a cast, which may be a function of whoever made the type: concat() asks a type's output function alone.
+        else sql.SQL("textsend(CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END)").format(sql.Identifier(column))
         for column, send in _columns(connection, oid)
     ]
     # A record's hash is linear in those of its columns (hash_record_extended: 31 times what came before plus the next),

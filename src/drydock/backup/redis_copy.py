@@ -30,11 +30,22 @@ def save(environment: Environment, target: Path, sealing: Sealing) -> tuple[int,
 
     Raises:
         NotReadyError: where Redis does not answer.
+        DrydockError: where there are keys in other databases, which would be lost by a restore.
     """
     with _connected(environment) as redis:
+        _refuse_others(redis)
         commands = _Commands(redis)
         packed = packing.pack(cast("BinaryIO", commands), target, sealing)
     return commands.keys, packed
+
+
+def _refuse_others(redis: Any) -> None:
+    others = sorted(redis.info("keyspace").keys() - {"db0"})
+    if others:
+        raise DrydockError(
+            f"Redis has keys in {', '.join(others)} as well, and only those of database 0 can be saved.",
+            hint="Leave out --redis, or empty the others: invoke redis-cli -c '-n 1 FLUSHDB'",
+        )
 
 
 def load(environment: Environment, source: BinaryIO) -> int:
@@ -126,7 +137,7 @@ def _connected(environment: Environment) -> Iterator[Any]:
     )
     try:
         yield client
-    except library.ConnectionError as error:
+    except (library.ConnectionError, library.TimeoutError) as error:
         raise NotReadyError(
             f"Redis does not answer on port {environment.state.redis_port}: {error}.", hint="invoke up"
         ) from error

@@ -91,7 +91,8 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, *, into:
         _adopt(environment, manifest, name)
         _put_in_place(environment, name, result, dealings, keep_beside=bool(into))
     if not into:
-        result.redis = _redis(environment, entry, manifest)
+        with _told_of_redis(result.database):
+            result.redis = _redis(environment, entry, manifest)
         reached(Point.RESTORE_REDIS_DONE)
     return result
 
@@ -120,7 +121,8 @@ def restore_foreign(
             dealings.ask("Not everything could be carried over. Go on with what was?")
         _put_in_place(environment, database, result, dealings, keep_beside=bool(into))
     if not into:
-        redis_client.flush(environment)
+        with _told_of_redis(result.database):
+            redis_client.flush(environment)
         result.redis = "flushed"
     return result
 
@@ -159,6 +161,7 @@ def _put_in_place(
     reached(Point.RESTORE_CHECKED)
     if keep_beside:
         return
+    redis_client.require(environment)
     live, begun = environment.settings.database, time.monotonic()
     with postgres.administer(environment) as connection:
         template.swap(connection, live, name)
@@ -227,6 +230,17 @@ def _applied(environment: Environment, database: str) -> list[str]:
             f"The restored {table} is not a version table of Alembic: {reason}.",
             hint="Rename it where the dump was made, or take the dump without it: pg_dump --exclude-table",
         ) from error
+
+
+@contextmanager
+def _told_of_redis(database: str) -> Iterator[None]:
+    """Say of a failure of Redis that the database was replaced by then."""
+    try:
+        yield
+    except DrydockError as error:
+        message = f"{database} is restored, and Redis does not match it: {error.message}"
+        hint = "invoke undo takes it back; or, once Redis answers: invoke redis-cli -c FLUSHALL"
+        raise DrydockError(message, hint=hint) from error
 
 
 def _redis(environment: Environment, entry: Entry, manifest: Manifest) -> str:

@@ -21,6 +21,8 @@ _REFERENCES = """SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_cons
 def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], everything: list[str]) -> list[str]:
     """The tables wanted, with all that their foreign keys lead to: what can be restored without anything else.
 
+    Keys to a partitioned table lead to its partitions, which have the rows.
+
     Raises:
         DrydockError: where there is no table of such a name.
     """
@@ -31,7 +33,7 @@ def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], every
     ]
     while more := {other for table, other in references if table in chosen} - chosen:
         chosen |= more
-    return sorted(chosen)
+    return sorted(chosen & set(everything))
 
 
 def known(name: str, everything: Sequence[str]) -> str:

@@ -24,16 +24,21 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
     from drydock.postgres import Connection
 
-_COLUMNS = """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-    AND attgenerated = '' ORDER BY attname"""
-# Each foreign key from or to one of the tables, as the query that counts the rows which refer to nothing.
-_KEYS = """SELECT conname, conrelid::regclass::text, confrelid::regclass::text,
-        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(conkey) WITH ORDINALITY k(num, n)
-         JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.num),
-        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(confkey) WITH ORDINALITY k(num, n)
-         JOIN pg_attribute a ON a.attrelid = confrelid AND a.attnum = k.num)
-    FROM pg_constraint WHERE contype = 'f'
-    AND (conrelid = ANY(%(tables)s::regclass[]) OR confrelid = ANY(%(tables)s::regclass[]))"""
+_COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attname"""
+# Each foreign key from or to one of the tables, or what they are partitions of, as the query that counts the rows which
+# refer to nothing. A key to a partitioned table has one to each partition below it, which says nothing by itself.
+_KEYS = """WITH chosen AS (
+        SELECT t::oid AS relation FROM unnest(%(tables)s::regclass[]) t
+        UNION SELECT a::oid FROM unnest(%(tables)s::regclass[]) t, pg_partition_ancestors(t) a)
+    SELECT c.conname, c.conrelid::regclass::text, c.confrelid::regclass::text,
+        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(c.conkey) WITH ORDINALITY k(num, n)
+         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
+        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(c.confkey) WITH ORDINALITY k(num, n)
+         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num)
+    FROM pg_constraint c LEFT JOIN pg_constraint above ON above.oid = c.conparentid
+    WHERE c.contype = 'f' AND above.conrelid IS DISTINCT FROM c.conrelid
+    AND (c.conrelid IN (TABLE chosen) OR c.confrelid IN (TABLE chosen))"""
 
 
 def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: Sequence[str]) -> Restored:
@@ -98,7 +103,8 @@ def _tables(manifest: Manifest, wanted: Sequence[str]) -> list[str]:
     """
     if manifest.schema_only:
         raise RefusedError(f"{manifest.name} holds no rows.", hint="invoke backup.list")
-    available = manifest.tables_only or list(manifest.tables)
+    # Of what is partitioned only the partitions have rows.
+    available = [name for name in manifest.tables_only or manifest.tables if name in manifest.tables]
     return [known(name, available) for name in wanted] if wanted else available
 
 
@@ -125,6 +131,8 @@ def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
 def _replace(environment: Environment, source: Callable[[], Connection], target: str, tables: list[str]) -> None:
     """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
     with source() as there, postgres.administer(environment, target) as here:
+        contents.prepare(there)
+        contents.prepare(here)
         columns = {table: _columns(there, here, table) for table in tables}
         with here.transaction():
             here.execute("SET LOCAL session_replication_role = replica")
@@ -139,22 +147,22 @@ def _replace(environment: Environment, source: Callable[[], Connection], target:
 
 def _columns(there: Connection, here: Connection, table: str) -> list[str]:
     name = (_quoted(table),)
-    theirs, ours = ([str(row[0]) for row in side.execute(_COLUMNS, name)] for side in (there, here))
+    theirs, ours = ([(str(row[0]), str(row[1])) for row in side.execute(_COLUMNS, name)] for side in (there, here))
     if not ours:
         raise DrydockError(f"The live database has no table {table}.", hint="Restore beside: --into NAME.")
     if theirs != ours:
-        changed = ", ".join(sorted(set(theirs) ^ set(ours)))
+        changed = ", ".join(sorted({f"{column} {kind}" for column, kind in set(theirs) ^ set(ours)}))
         raise DrydockError(
             f"{table} has other columns now than in the backup ({changed}).", hint="Restore beside: --into NAME."
         )
-    return ours
+    return [column for column, _ in ours]
 
 
 def _copy(there: Connection, here: Connection, table: str, columns: list[str]) -> None:
-    """The rows, in binary: both databases are of the same server."""
+    """The rows, as text: the binary form of arrays and composites has object ids of the database that it is from."""
     listed = sql.SQL(", ").join(map(sql.Identifier, columns))
-    out = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT (FORMAT binary)").format(listed, _identifier(table))
-    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_identifier(table), listed)
+    out = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT").format(listed, _identifier(table))
+    into = sql.SQL("COPY {} ({}) FROM STDIN").format(_identifier(table), listed)
     with there.cursor().copy(out) as reading, here.cursor().copy(into) as writing:
         for chunk in reading:
             writing.write(chunk)
@@ -188,7 +196,8 @@ def _refuse_orphans(here: Connection, tables: list[str]) -> None:
     ).fetchall():
         count = _orphans(here, str(child), str(parent), columns, others)
         if count:
-            broken.append(f"{count:,} rows of {child} would refer to no row of {parent} ({name})")
+            mine, theirs = (str(table).removeprefix("public.") for table in (child, parent))
+            broken.append(f"{count:,} rows of {mine} would refer to no row of {theirs} ({name})")
     if broken:
         raise DrydockError(
             f"These tables do not fit the others as they are now: {'; '.join(broken)}.",

@@ -92,17 +92,15 @@ def _run(console: Console, current: Settings) -> Run:
     """Make the backup that is due, and write down what came of it."""
     from drydock.backup.scheduling import scheduled as work
     from drydock.environment import open_existing
-    from drydock.errors import BusyError, DrydockError, NoEnvironmentError
+    from drydock.errors import BusyError, NoEnvironmentError
 
     now = datetime.now(UTC)
     try:
         run = work.attempt(open_existing(), _work(console, current))
     except (BusyError, NoEnvironmentError) as error:
         run = work.Run("skipped", error.message)
-    except (DrydockError, OSError) as error:
-        work.conclude(
-            current, work.Run("failed", error.message if isinstance(error, DrydockError) else str(error)), now
-        )
+    except Exception as error:
+        work.conclude(current, work.Run("failed", str(error)), now)
         raise
     work.conclude(current, run, now)
     return run

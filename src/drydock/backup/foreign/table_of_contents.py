@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 # The only form that our pg_dump writes (K_VERS_1_15 in pg_backup_archiver.h).
 VERSION = (1, 15)
 INTEGER = 4  # bytes
-# What belongs to nobody: said to the session that restores, or to extensions.
-NOBODYS = frozenset({"ENCODING", "STDSTRINGS", "SEARCHPATH", "EXTENSION", "COMMENT"})
+# What pg_dump names no owner of: said to the session that restores, of extensions, or somebody's all the same.
+NOBODYS = frozenset({"ENCODING", "STDSTRINGS", "SEARCHPATH", "EXTENSION", "COMMENT", "CAST", "TRANSFORM", "BLOBS"})
 
 
 @dataclass(frozen=True)

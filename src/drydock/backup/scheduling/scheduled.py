@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from drydock.backup.scheduling import automation
 from drydock.backup.scheduling.schedule import is_due, last_due
 from drydock.console import seconds, size
+from drydock.errors import DrydockError
 from drydock.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -82,10 +83,18 @@ def attempt(environment: Environment, work: Work) -> Run:
     told.append(f"in {seconds(time.monotonic() - begun)}")
     if settings.production:
         return Run("made", ", ".join((*told, "nothing is pruned in production")))
-    pruned = work.prune()
+    return Run("made", ", ".join((*told, *_pruned(work))))
+
+
+def _pruned(work: Work) -> Iterator[str]:
+    """What became of pruning: the backup is made, whatever that is."""
+    try:
+        pruned = work.prune()
+    except (DrydockError, OSError) as error:
+        yield f"nothing is pruned: {error}"
+        return
     if pruned.removed:
-        told.append(f"pruned {len(pruned.removed)}, {size(pruned.freed)} freed")
-    return Run("made", ", ".join(told))
+        yield f"pruned {len(pruned.removed)}, {size(pruned.freed)} freed"
 
 
 def conclude(settings: Settings, run: Run, now: datetime) -> None:

@@ -129,6 +129,14 @@ class Archive:
         found = [_stored(path) for path in (self.folder / part).iterdir()]
         return sorted((stored for stored in found if stored), key=lambda stored: (stored.segment, stored.form))
 
+    def owner_of(self, timeline: int) -> int:
+        """The incarnation whose WAL a timeline is: of those with WAL of it the first; 0 where none has.
+
+        A restored incarnation begins on the timeline of the one before it, which alone owns that.
+        """
+        parts = [one for one in self.parts() if any(s.segment.timeline == timeline for s in self.segments(one.name))]
+        return min((one.incarnation for one in parts), default=0)
+
     def histories(self) -> dict[int, list[Path]]:
         """The files in which the history of a timeline is kept, by timeline."""
         found: dict[int, list[Path]] = {}

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from drydock.errors import DrydockError
 from drydock.recovery.history import index_file
@@ -21,6 +21,7 @@ from drydock.recovery.wal.positions import Descent, Stretch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from drydock.recovery.history.transactions import Assembler, Ended
     from drydock.recovery.wal.waldump import Reach
@@ -110,12 +111,32 @@ class Index:
         try:
             self._connection = index_file.opened(path)
         except sqlite3.OperationalError as error:  # no room, no permission, locked: its content may be sound
-            raise DrydockError(f"Cannot use {path}: {error}.", hint=f"df -h '{path.parent}'; invoke doctor") from error
+            raise _unusable(path, error) from error
         except sqlite3.DatabaseError:
-            for suffix in ("", "-wal", "-shm"):  # the database with its own log and index
-                path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+            index_file.remove(path)
             self._connection = index_file.opened(path)
         self._shapes: dict[bytes, int] = {}
+
+    def __enter__(self) -> Self:
+        """It lets go of its file at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the file; where its content proved damaged, remove it: it is made anew.
+
+        Raises:
+            DrydockError: instead of what SQLite says.
+        """
+        self.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise _unusable(self.path, error) from error
+        if isinstance(error, sqlite3.DatabaseError):
+            index_file.remove(self.path)
+            raise DrydockError(
+                f"{self.path} is damaged, and was removed: {error}.", hint="The same command again: it is made anew."
+            ) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -166,17 +187,6 @@ class Index:
                 (grown.reached, last, last_end, newest, grown.carry, run.number),
             )
         return grown
-
-    def forget(self, before: int) -> int:
-        """Forget the transactions that ended before a position, whose WAL is gone; returns how many.
-
-        What became of files and names stays, for maps from before are proven by it; so do two-phase transactions:
-        which of them wait is told by the ends of the others.
-        """
-        gone = "lsn < ? AND xid NOT IN (SELECT xid FROM prepared)"
-        with self._connection as connection:
-            connection.execute("DELETE FROM subtransactions WHERE lsn < ?", (before,))
-            return connection.execute(f"DELETE FROM transactions WHERE {gone}", (before,)).rowcount  # noqa: S608 - a constant
 
     def prepared(self, descent: Descent, lsn: int) -> dict[str, str]:
         """Two-phase transactions that wait at a position of a descent: what `Work.document` gave, by xid."""
@@ -274,6 +284,10 @@ class Index:
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a SELECT gives."""
         return self._connection.execute(statement, values).fetchall()
+
+
+def _unusable(path: Path, error: sqlite3.OperationalError) -> DrydockError:
+    return DrydockError(f"Cannot use {path}: {error}.", hint=f"df -h '{path.parent}'; invoke doctor")
 
 
 def moment_of(microseconds: int) -> datetime:

@@ -55,3 +55,9 @@ def opened(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def remove(path: Path) -> None:
+    """Remove the file with SQLite's own log of it and the index of that."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)

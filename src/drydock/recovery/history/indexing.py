@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,7 +53,7 @@ def refresh(engine: Engine, archive: Archive, sealing: Sealing) -> Refreshed:
         return done
     lock = archive.folder / LOCK
     lock.touch(mode=0o600)
-    with workspace.held(lock, wait=True), no_search_for_cycles(), closing(Index(archive.history)) as index:
+    with workspace.held(lock, wait=True), no_search_for_cycles(), Index(archive.history) as index:
         known = laying_out.descents(archive, sealing)
         with (
             workspace.working_in(archive.folder / FOLDER) as folder,

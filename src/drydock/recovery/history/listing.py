@@ -14,7 +14,7 @@ from drydock.recovery.archive import progress
 from drydock.recovery.bases.base import archive_of
 from drydock.recovery.history import indexing, relations
 from drydock.recovery.history.index import microseconds_of
-from drydock.recovery.history.queries import TELLING, History
+from drydock.recovery.history.queries import OWN, TELLING, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from drydock.recovery.history.index import Transaction
     from drydock.recovery.history.naming import Counts
 
-OWN = frozenset({"drydock.facts"})  # what only drydock writes for itself
 PATIENCE = 5.0  # seconds for the archiver to receive what has just been written
 _WAITING = (
     "state = 2 AND NOT EXISTS (SELECT 1 FROM transactions AS other WHERE other.timeline = transactions.timeline"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -12,12 +13,14 @@ from drydock.recovery.history.naming import Counts, Names
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from types import TracebackType
 
     from drydock.recovery.archive.folders import Archive
     from drydock.recovery.wal.positions import Descent
 
 FAR = 1 << 62  # behind every position
 ENDED = "state < 2 AND "  # committed or aborted: what a server stops at
+OWN = frozenset({"drydock.facts"})  # what only drydock writes for itself
 # All but what changed nothing that people would look for: flushes, ANALYZE, writes to temporary and unlogged tables.
 TELLING = "(ddl OR counts <> '' OR who LIKE '{%')"
 # The few that were ever prepared are known by themselves: no stretch of the million others is read for them.
@@ -52,17 +55,21 @@ class History:
 
     def __init__(self, archive: Archive, home: str = "") -> None:
         self.archive = archive
-        self.index = Index(archive.history)
-        self.maps = relations.kept(archive)
-        self.names = Names(self.index, self.maps, self.index.descents(), home)
+        with ExitStack() as stack:
+            self.index = stack.enter_context(Index(archive.history))
+            self.maps = relations.kept(archive)
+            self.names = Names(self.index, self.maps, self.index.descents(), home)
+            stack.pop_all()  # it stays open
 
     def __enter__(self) -> Self:
         """It closes itself at the end."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let go of the file."""
-        self.index.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """As the index."""
+        self.index.__exit__(kind, error, trace)
 
     def first_after(self, descent: Descent, moment: datetime) -> Transaction | None:
         """The first end of a transaction, by position, whose time is later; one that was prepared counts as well.
@@ -121,16 +128,20 @@ class History:
         """What the transactions changed whose commit record begins at `lsn` or later, and before `end`."""
         transactions, ddl, tables = 0, 0, dict[str, Counts]()
         query = (
-            "SELECT files, counts, count(*), sum(ddl), max(lsn)"  # noqa: S608 - constants
+            "SELECT files, counts, count(*), sum(ddl), max(lsn), who LIKE '{%'"  # noqa: S608 - constants
             " FROM transactions JOIN shapes ON shapes.id = shape"
-            f" WHERE state = 0 AND timeline = ? AND lsn >= ? AND lsn < ? AND {TELLING} GROUP BY shape, counts"
+            f" WHERE state = 0 AND timeline = ? AND lsn >= ? AND lsn < ? AND {TELLING}"
+            " GROUP BY shape, counts, ddl, who LIKE '{%'"
         )
         for piece in stretches(descent, lsn, end):
-            for files, counts, times, changed, last in self.index.rows(query, piece):
+            for files, counts, times, changed, last, signed in self.index.rows(query, piece):
+                rows = {file: _times(count, times) for file, count in zip(files.split(), counts.split(), strict=True)}
+                named = self.names.tables(piece[0], last, rows)
+                if not (changed or signed) and OWN.issuperset(named):
+                    continue
                 transactions += times
                 ddl += changed
-                rows = {file: _times(count, times) for file, count in zip(files.split(), counts.split(), strict=True)}
-                for table, count in self.names.tables(piece[0], last, rows).items():
+                for table, count in named.items():
                     before = tables.get(table, (0, 0, 0))
                     tables[table] = (before[0] + count[0], before[1] + count[1], before[2] + count[2])
         return Summary(transactions, tables, ddl)

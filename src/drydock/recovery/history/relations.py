@@ -6,11 +6,15 @@ A map is true of the moment it was taken at. What it says of other moments is fo
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from drydock import postgres
+from drydock.errors import NotReadyError
 from drydock.files import write_atomic
 from drydock.recovery.wal.positions import parse_lsn
 from drydock.template import BUILDING, COMING, LEAVING
@@ -37,7 +41,8 @@ _SELF = "SELECT oid, datname FROM pg_database WHERE datname = current_database()
 _NODES = "SELECT pg_relation_filenode('pg_catalog.pg_class'), pg_relation_filenode('pg_catalog.pg_namespace')"
 _WHERE = "SELECT pg_current_wal_insert_lsn()::text, pg_walfile_name(pg_current_wal_insert_lsn())"
 # Nobody can clone a database while somebody is connected to it; those being made or dropped are left alone too.
-_DATABASES = "SELECT oid, datname, datallowconn AND NOT datistemplate FROM pg_database"
+# A connection limit of -2 is what an interrupted DROP DATABASE leaves (DATCONNLIMIT_INVALID_DB).
+_DATABASES = "SELECT oid, datname, datallowconn AND NOT datistemplate AND datconnlimit <> -2 FROM pg_database"
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,12 @@ def keep(environment: Environment, archive: Archive) -> int:
             _path(archive, earlier[-1]).unlink(missing_ok=True)
         write(archive, one)
     return max(one.end for one in found)
+
+
+def keep_if_possible(environment: Environment, archive: Archive) -> None:
+    """As `keep`, and nothing where a database cannot be asked: nothing else is to fail for want of a name."""
+    with suppress(NotReadyError, psycopg.Error):
+        keep(environment, archive)
 
 
 def write(archive: Archive, found: Map) -> None:

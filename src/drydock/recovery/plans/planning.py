@@ -131,7 +131,8 @@ def _received(environment: Environment, archive: Archive, clock: Clock) -> Known
     if not state.part or state.system_identifier != archive.system_identifier:
         return None
     query = "SELECT pg_walfile_name(lsn), lsn::text, clock_timestamp() FROM pg_current_wal_insert_lsn() AS lsn"
-    _name_tables(environment, archive)
+    # For tables that nobody has asked about since they were made.
+    relations.keep_if_possible(environment, archive)
     with suppress(NotReadyError):
         with postgres.administer(environment) as connection:
             row: Any = connection.execute(query).fetchone()
@@ -140,15 +141,6 @@ def _received(environment: Environment, archive: Archive, clock: Clock) -> Known
         # Whose clock is ahead makes no difference: what was committed by now is in the archive.
         return Known(int(row[0][:8], 16), lsn, max(row[2], clock.now))
     return None
-
-
-def _name_tables(environment: Environment, archive: Archive) -> None:
-    """Write down which file is which table by now, for those that nobody has asked about since they were made."""
-    import psycopg
-
-    # No restore fails for want of a name, least of all where a database is too damaged to be asked.
-    with suppress(NotReadyError, psycopg.Error):
-        relations.keep(environment, archive)
 
 
 def _copies(archive: Archive) -> list[Stored]:

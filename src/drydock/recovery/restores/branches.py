@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from drydock import ports, postgres, readiness
 from drydock.engine import POSTGRES
 from drydock.errors import NoEnvironmentError, NotReadyError, RefusedError, SettingsError
+from drydock.fault_points import Point, reached
 from drydock.files import write_atomic
 from drydock.recovery.archive import synchronous
 from drydock.recovery.restores import promotion, unfinished
@@ -104,6 +105,7 @@ def keep(environment: Environment, paused: Paused, name: str, moment: str, made:
     postgres.bootstrap(there)
     _folder(environment.settings).mkdir(mode=0o700, exist_ok=True)
     write_atomic(_path(environment.settings, name), json.dumps(asdict(branch), indent=1) + "\n")
+    reached(Point.BRANCH_WRITTEN)
     unfinished.finish(environment)
     return branch
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from drydock import postgres
 from drydock.errors import DrydockError
@@ -26,14 +27,24 @@ _QUERIES = f"""SELECT format('SELECT json_build_array(%L, count(*)) FROM ONLY %I
 
 
 def now(environment: Environment) -> Counts | None:
-    """Of the application's database as it is; None where nobody answers."""
+    """Of the application's database as it is; None where nobody answers.
+
+    Tables that somebody keeps locked, or that are damaged, are left out: it may be they that a restore is for.
+    """
+    import psycopg
+
+    found: Counts = {}
     try:
         with postgres.administer(environment, environment.settings.database) as connection:
-            queries = [str(query) for (query,) in connection.execute(_QUERIES.encode())]
-            rows = [connection.execute(query.encode()).fetchone() for query in queries]
-    except DrydockError:
+            connection.execute(f"SET lock_timeout = '{PATIENCE}'".encode())
+            for (query,) in connection.execute(_QUERIES.encode()).fetchall():
+                with suppress(psycopg.Error):
+                    ((counted,),) = connection.execute(str(query).encode()).fetchall()
+                    name, count = cast("tuple[str, int]", counted)
+                    found[name] = count
+    except (DrydockError, psycopg.Error):
         return None
-    return {str(row[0][0]): int(row[0][1]) for row in rows if row and isinstance(row[0], list)}
+    return found
 
 
 def then(beside: Beside, volume: str, database: str) -> tuple[Counts | None, list[str]]:

@@ -82,11 +82,16 @@ def find_archive(environment: Environment, cluster: str = "") -> Archive:
 
     Raises:
         NoEnvironmentError: where there is none.
-        RefusedError: where there are several, and nothing says which.
+        RefusedError: where there are several, and nothing says which; where it is not the environment's own.
     """
-    settings = environment.settings
+    settings, own = environment.settings, environment.state.system_identifier
     known = system_identifiers(settings)
-    wanted = cluster or environment.state.system_identifier
+    wanted = cluster or own
+    if own not in {"", wanted}:
+        raise RefusedError(
+            f"This environment is of the cluster {own}: put in its place, {wanted} would leave no way back to it.",
+            hint="In another checkout, with this one's backups/ folder; or invoke destroy before",
+        )
     if wanted in known:
         return Archive(settings, wanted)
     if wanted or not known:
@@ -119,7 +124,8 @@ def restore(trip: Trip) -> WentBack:
         result.previous = before if before in beside.volumes() else ""
         begun = time.monotonic()
         with trip.recorded():
-            swap.adopt(environment, paused, incarnation, trip.dealings.report)
+            parent = trip.archive.owner_of(trip.plan.stop.timeline)
+            swap.adopt(environment, paused, incarnation, parent, trip.dealings.report)
         result.seconds["swap"] = round(time.monotonic() - begun, 3)
     return result
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from drydock.recovery.restores.rewind import Paused
 
 
-def adopt(environment: Environment, paused: Paused, incarnation: int, report: Callable[[str], None]) -> None:
+def adopt(
+    environment: Environment, paused: Paused, incarnation: int, parent: int, report: Callable[[str], None]
+) -> None:
     """Make a server that pauses the environment's own, as a new incarnation that is archived from its first record on.
 
     A kill at any moment leaves the old cluster or the new one; the next task removes what was unfinished. Redis is
@@ -34,7 +36,7 @@ def adopt(environment: Environment, paused: Paused, incarnation: int, report: Ca
         DrydockError: where a step fails; before the switch the old cluster is untouched.
     """
     archive = Archive(environment.settings, paused.system_identifier)
-    part = _promote(environment, archive, paused, incarnation)
+    part = _promote(environment, archive, paused, incarnation, parent)
     environment.engine.beside.end(paused.volume)
     reached(Point.SWAP_BESIDE_ENDED)
     switch(environment, incarnation, part, report, system_identifier=paused.system_identifier)
@@ -71,7 +73,7 @@ def switch(
     attendant.spawn(environment)
 
 
-def _promote(environment: Environment, archive: Archive, paused: Paused, incarnation: int) -> str:
+def _promote(environment: Environment, archive: Archive, paused: Paused, incarnation: int, parent: int) -> str:
     """Have the server leave recovery; returns the part of the archive that goes on from there, or nothing."""
     beside, settings = environment.engine.beside, environment.settings
     part, start = part_name(incarnation) if settings.archiving else "", 0
@@ -90,7 +92,7 @@ def _promote(environment: Environment, archive: Archive, paused: Paused, incarna
             start=format_lsn(start // SEGMENT_SIZE * SEGMENT_SIZE),
             begun=datetime.now(UTC).isoformat(timespec="seconds"),
             reason="restored",
-            parent=environment.state.incarnation,
+            parent=parent,
         )
         # The archiver fetches it too. Until it has, only this copy keeps the next promotion from taking the number.
         write_atomic(archive.begin(description) / history_name(promoted.timeline), promoted.history)

@@ -89,8 +89,11 @@ def clear(environment: Environment, report: Callable[[str], None]) -> None:
     work = read(environment.settings)
     if work is None:
         return
+    from drydock.recovery.restores import branches
+
     beside, state = environment.engine.beside, environment.state
-    if work.volume != beside.volume(str(state.incarnation)):
+    used = {beside.volume(str(state.incarnation)), *(branch.volume for branch in branches.every(environment.settings))}
+    if work.volume not in used:
         report(f"removing {work.volume}, which a task was killed over")
         beside.remove(work.volume)
         if work.part:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.environment import Environment
+    from drydock.recovery.archive.folders import Archive
     from drydock.settings import Settings
 
 LOCK, NEXT, NOTE = "attendant.lock", "attendant.next", "attendant.json"
@@ -198,16 +199,17 @@ def attend(environment: Environment) -> None:
     from drydock import readiness
     from drydock.recovery.bases import base, copying, proof
     from drydock.recovery.history import relations
-    from drydock.recovery.upkeep import retention, sealing
+    from drydock.recovery.upkeep import sealing
 
     settings, archive = environment.settings, base.archive_of(environment)
     notes = Notes(settings)
+    _expire(environment, archive, notes)  # what follows may want the room
     notes.step(SEALING)
     for path, reason in sealing.seal(settings, archive, writing=environment.state.part).refused.items():
         notes.say(f"{path} is not sealed: {reason}")
     up = readiness.postgres_up(environment).passed
     if up:
-        relations.keep(environment, archive)
+        relations.keep_if_possible(environment, archive)
     if up and (reason := base.due(environment)):
         notes.step(COPYING)
         now = datetime.now(UTC)
@@ -218,12 +220,18 @@ def attend(environment: Environment) -> None:
         notes.step(PROVING)
         proof.verify(environment, newest, now=datetime.now(UTC))
         notes.say(f"proved {newest.name}")
-    notes.step(EXPIRING)
     sealing.seal(settings, archive, writing=environment.state.part)
-    gone = retention.expire(settings, archive, writing=environment.state.part, now=datetime.now(UTC))
+    _expire(environment, archive, notes)
+    notes.step(DONE)
+
+
+def _expire(environment: Environment, archive: Archive, notes: Notes) -> None:
+    from drydock.recovery.upkeep import retention
+
+    notes.step(EXPIRING)
+    gone = retention.expire(environment.settings, archive, writing=environment.state.part, now=datetime.now(UTC))
     if gone.bases or gone.segments:
         notes.say(f"removed {len(gone.bases)} base backups and {len(gone.segments)} segments")
-    notes.step(DONE)
 
 
 class Notes:

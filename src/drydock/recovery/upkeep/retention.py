@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ from drydock.files import sync_folder
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import part_order
 from drydock.recovery.bases import base
-from drydock.recovery.history.index import Index
 from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_lsn
 
 if TYPE_CHECKING:
@@ -202,15 +201,7 @@ def expire(settings: Settings, archive: Archive, *, writing: str, now: datetime)
             _unlink(archive.folder / part.name, sorted(going))
         if staying := [one.number for one in bases if one.name not in plan.bases]:
             relations.prune(archive, min(staying) * SEGMENT_SIZE)
-            _forget_transactions(archive, min(staying) * SEGMENT_SIZE)
     return plan
-
-
-def _forget_transactions(archive: Archive, before: int) -> None:
-    """The index holds nothing that the archive does not, whenever it was made."""
-    if archive.history.exists():
-        with closing(Index(archive.history)) as index:
-            index.forget(before)
 
 
 def _forget(catalogue: Catalogue, part: str, going: set[str], begin: int) -> None:
@@ -259,10 +250,12 @@ def candidate(one: Base, *, good: bool) -> Candidate:
 
 
 def _pieces(archive: Archive, part: str) -> list[Piece]:
-    return [
-        Piece(part=part, file=stored.path.name, number=stored.segment.number, size=stored.path.stat().st_size)
-        for stored in archive.segments(part)
-    ]
+    found = []
+    for stored in archive.segments(part):
+        with suppress(FileNotFoundError):  # finished just now, and so under another name
+            size = stored.path.stat().st_size
+            found.append(Piece(part=part, file=stored.path.name, number=stored.segment.number, size=size))
+    return found
 
 
 def _remove_base(archive: Archive, name: str) -> None:

@@ -7,7 +7,7 @@ whatever name, in a copy of the cluster too, and no copy of the database has it:
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from drydock import postgres, template
-from drydock.errors import NotReadyError
+from drydock.errors import DrydockError, NotReadyError
 from drydock.fault_points import Point, reached
 from drydock.recovery.archive import marks
 from drydock.recovery.way_back import marking
@@ -117,7 +117,13 @@ def moving(
     reached(Point.CHANGE_MARKED)
     _write(environment, journal, journal.begun(move, change.entry))
     reached(Point.CHANGE_BEGUN)
-    yield change
+    try:
+        yield change
+    except BaseException:
+        if kind is Kind.DATABASES:
+            with suppress(DrydockError):  # the server can still be asked now: later somebody may have stopped it
+                load(environment)
+        raise
     reached(Point.CHANGE_MADE)
     if change.made:
         _write(environment, journal, journal.begun(move, change.entry).finished())
@@ -135,7 +141,11 @@ def load(environment: Environment) -> Journal:
     found = _file(environment).read()
     if found is None:
         return remembered(environment)
-    settled = found.settled(lambda entry: _happened(environment, entry))
+    try:
+        settled = found.settled(lambda entry: _happened(environment, entry))
+    except NotReadyError:
+        # Written down is only what somebody knows. Until then it may have: its mark leads to before it in any case.
+        return found.settled(lambda entry: bool(entry.mark))
     if settled != found:
         _write(environment, found, settled)
     return settled
@@ -226,18 +236,16 @@ def _carry(connection: Connection, database: str, ident: str) -> None:
 
 
 def _happened(environment: Environment, entry: Entry) -> bool:
-    """Whether the data has changed since an entry was begun; where that cannot be told, it may have.
+    """Whether the data has changed since an entry was begun.
 
-    Going back to a mark from which nothing has changed leads to the same data.
+    Raises:
+        NotReadyError: where only the server could tell, and it does not answer.
     """
     if entry.kind is Kind.CLUSTER:
         return environment.state.incarnation != entry.incarnation
     if entry.kind is Kind.IN_PLACE:
         return True
-    try:
-        return kept(environment) == entry.id
-    except NotReadyError:
-        return bool(entry.mark)
+    return kept(environment) == entry.id
 
 
 def _write(environment: Environment, before: Journal, after: Journal) -> None:
