@@ -18,6 +18,7 @@ from drydock.backup import contents, encryption, origin, packing, pg_program, se
 from drydock.backup.catalogue import Catalogue
 from drydock.backup.growing import Packer
 from drydock.backup.manifest import Manifest, PackedFile
+from drydock.errors import DrydockError
 from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 DUMP, GLOBALS, CONTENTS = "dump", "globals.sql.zst", "contents.json.zst"
+ROLES_END = b"-- PostgreSQL database cluster dump complete"
 JOBS = 2
 LOCK_WAIT = "30s"  # for a table that somebody changes just then
 _FINISHED = re.compile(r"finished item (\d+) TABLE DATA (\S+)")
@@ -239,8 +241,11 @@ def _beside(environment: Environment, request: Request, snapshot: Snapshot, draf
     arguments = ["--globals-only", "--no-role-passwords"]
     with pg_program.ending(environment.engine.run("pg_dumpall", arguments, stdout=subprocess.PIPE)) as process:
         assert process.stdout is not None
-        roles = packing.pack(process.stdout, names[GLOBALS], sealing)  # type: ignore[arg-type]
+        text = process.stdout.read()
         pg_program.follow(process, "pg_dumpall", lambda _line: None)
+    if ROLES_END not in text[-len(ROLES_END) - 100 :]:
+        raise DrydockError("What pg_dumpall told of the roles is cut off.", hint="invoke backup, again; invoke logs")
+    roles = packing.pack(io.BytesIO(text), names[GLOBALS], sealing)
     document = {
         "definitions": {
             name: text

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from drydock.backup import packing
 from drydock.recovery.archive.folders import Form, part_order
 from drydock.recovery.wal.positions import parse_history
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from drydock.backup.encryption import Sealing
     from drydock.recovery.archive.folders import Archive, Stored
     from drydock.recovery.wal.positions import Descent, Segment
 
+T = TypeVar("T")
+AGAIN = 3  # as often files are looked for that are being sealed meanwhile
 _ORDER = (Form.PARTIAL, Form.FINISHED, Form.SEALED)
 
 
@@ -45,12 +48,28 @@ def descents(archive: Archive, sealing: Sealing) -> dict[int, Descent]:
     """
     import io
 
-    found = {}
-    for timeline, paths in archive.histories().items():
+    def read(path: Path) -> str:
         content = io.BytesIO()
-        packing.measure(paths[0], content, sealing)
-        found[timeline] = parse_history(timeline, content.getvalue().decode())
-    return found
+        packing.measure(path, content, sealing)
+        return content.getvalue().decode()
+
+    return {timeline: parse_history(timeline, texts[0]) for timeline, texts in histories(archive, read).items()}
+
+
+def histories(archive: Archive, read: Callable[[Path], T]) -> dict[int, list[T]]:
+    """What `read` makes of each history file, by timeline; one that is sealed meanwhile is read in its new form.
+
+    Raises:
+        FileNotFoundError: where one is gone.
+    """
+
+    def now() -> dict[int, list[T]]:
+        return {timeline: [read(path) for path in paths] for timeline, paths in archive.histories().items()}
+
+    for _ in range(AGAIN):
+        with suppress(FileNotFoundError):
+            return now()
+    return now()
 
 
 def lay_out(batch: Sequence[Stored], folder: Path, sealing: Sealing) -> None:

@@ -150,10 +150,7 @@ def _copies(archive: Archive) -> list[Stored]:
 
 
 def _histories(archive: Archive, sealing: Sealing) -> dict[int, list[str]]:
-    return {
-        timeline: [_content(path, sealing).decode(errors="replace") for path in paths]
-        for timeline, paths in archive.histories().items()
-    }
+    return laying_out.histories(archive, lambda path: _content(path, sealing).decode(errors="replace"))
 
 
 def _content(path: Path, sealing: Sealing) -> bytes:

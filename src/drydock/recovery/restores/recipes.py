@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, BinaryIO
 from drydock import rules
 from drydock.backup import encryption, packing
 from drydock.errors import DrydockError
+from drydock.recovery.archive import laying_out
 from drydock.recovery.archive.catalogue import Catalogue
-from drydock.recovery.archive.folders import PACKED, PARTIAL
+from drydock.recovery.archive.folders import PACKED, PARTIAL, plain_name
 from drydock.recovery.bases import base
 from drydock.recovery.restores.rewind import Piece, Recipe
 from drydock.recovery.upkeep import sealing
 from drydock.recovery.wal.positions import SEGMENT_SIZE, history_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from drydock.backup.encryption import Sealing
@@ -90,11 +91,8 @@ class _Pieces:
 
     def histories(self) -> list[Piece]:
         """Every history file there is; copies of one are alike, or there would be no plan."""
-        texts = {timeline: self._read(paths[0], history_name(timeline)) for timeline, paths in self._paths()}
-        return [_piece(history_name(timeline), text) for timeline, text in texts.items()]
-
-    def _paths(self) -> Iterable[tuple[int, list[Path]]]:
-        return self.archive.histories().items()
+        texts = laying_out.histories(self.archive, lambda path: self._read(path, plain_name(path.name)))
+        return [_piece(history_name(timeline), text[0]) for timeline, text in texts.items()]
 
     def _read(self, path: Path, name: str) -> bytes:
         """The content of a file, which is the one in the catalogue, or proves itself.
