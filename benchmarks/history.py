@@ -15,6 +15,7 @@ from drydock.engine.processes import clean_environment
 from drydock.recovery.history import indexing
 from drydock.recovery.history.index import Index, moment_of
 from drydock.recovery.history.queries import History
+from drydock.recovery.history.row_counts import pack
 from drydock.recovery.history.transactions import Assembler, Ended, Work
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Descent, Stretch
 from drydock.recovery.wal.waldump import Reach, Reading
@@ -117,7 +118,7 @@ def _timed(ask: Callable[[], object], rounds: int) -> list[float]:
 
 def _made(number: int) -> Ended:
     table = b"1663/5/20000" if number == MILLION // 3 else b"1663/5/%d" % (16384 + number % 20)
-    work = Work(rows={table: [number % 7, 1, 0]}, size=200)
+    work = Work(rows={table: pack(number % 7, 1, 0)}, size=200)
     return Ended(
         lsn=number * 100,
         end=number * 100 + 34,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from drydock.errors import DrydockError
 from drydock.recovery.history import index_file
+from drydock.recovery.history.row_counts import unpack
 from drydock.recovery.history.transactions import full_xid
 from drydock.recovery.wal.positions import Descent, Stretch
 
@@ -229,7 +230,7 @@ class Index:
             one.whole,
             work.who,
             self._shapes.get(files) or self._shape(files),
-            _counts(tuple(map(tuple, work.rows.values()))),
+            _counts(*work.rows.values()),
             len(one.subxids),
         )
 
@@ -330,9 +331,9 @@ def _transaction(row: Sequence[Any]) -> Transaction:
 
 
 @lru_cache(1024)
-def _counts(rows: tuple[tuple[int, ...], ...]) -> str:
+def _counts(*rows: int) -> str:
     """Inserted, updated and deleted rows by file, as the table has them: applications do the same again and again."""
-    return " ".join([f"{inserted},{updated},{deleted}" for inserted, updated, deleted in rows])
+    return " ".join(["{},{},{}".format(*unpack(counts)) for counts in rows])
 
 
 def _events(timeline: int, one: Ended) -> list[tuple[Any, ...]]:

@@ -109,6 +109,13 @@ def end(kind: int, data: bytes, place: int) -> End:
     return found
 
 
+def only_time(data: bytes, place: int) -> int | None:
+    """When a commit was, in microseconds since 1970 (UTC); None where the record says more than that."""
+    if data[place + INFO] & HAS_INFO or data[place + HEADER] != SHORT:
+        return None
+    return int(_TIME.unpack_from(data, place + HEADER + 2)[0]) + SINCE_2000
+
+
 def tuples(data: bytes, at: int) -> int:
     """How many rows a multi-insert has."""
     return int(_SHORT.unpack_from(data, at + 2)[0])

@@ -142,6 +142,8 @@ def record_end(start: int, length: int) -> int:
     It is the position a server reports and, but for a page's header, that of the next record: rounded up to 8 bytes.
     """
     left, position = -(-length // ALIGNMENT) * ALIGNMENT, start
+    if 0 < start % PAGE <= PAGE - left:  # within a page, as most are
+        return start + left
     while left:
         if position % PAGE == 0:
             position += LONG_HEADER if position % SEGMENT_SIZE == 0 else SHORT_HEADER
