@@ -24,6 +24,17 @@ _NAMES = f"SELECT json_build_array(n.nspname || '.' || c.relname) {_TABLES}"
 # Each row is a query.
 _QUERIES = f"""SELECT format('SELECT json_build_array(%L, count(*)) FROM ONLY %I.%I', n.nspname || '.' || c.relname,
     n.nspname, c.relname) {_TABLES}"""  # noqa: S608 - constants
+# First whether the database is there; then every name, and what could be counted.
+_THEN = f"""SELECT count(*) = 1 AS there FROM pg_database WHERE datname = :'database' AND datallowconn \\gset
+\\echo :there
+\\if :there
+    \\connect :"database"
+    SET lock_timeout = '{PATIENCE}';
+    \\set ON_ERROR_STOP off
+    {_NAMES};
+    {_QUERIES} \\gexec
+\\endif
+"""  # noqa: S608 - constants
 
 
 def now(environment: Environment) -> Counts | None:
@@ -53,12 +64,12 @@ def then(beside: Beside, volume: str, database: str) -> tuple[Counts | None, lis
     A transaction that was changing a table at that moment keeps it locked for as long as the server pauses. The counts
     are None where there was no such database.
     """
-    if database not in beside.ask(volume, "SELECT datname FROM pg_database WHERE datallowconn").splitlines():
+    there, *lines = beside.ask(volume, f"\\set database '{database}'\n{_THEN}").splitlines()
+    if there != "t":
         return None, []
-    script = f"SET lock_timeout = '{PATIENCE}';\n\\set ON_ERROR_STOP off\n{_NAMES};\n{_QUERIES} \\gexec\n"
-    lines = [json.loads(line) for line in beside.ask(volume, script, database).splitlines()]
-    found = {str(line[0]): int(line[1]) for line in lines if len(line) > 1}
-    return found, [str(line[0]) for line in lines if line[0] not in found]
+    counted = [json.loads(line) for line in lines]
+    found = {str(line[0]): int(line[1]) for line in counted if len(line) > 1}
+    return found, [str(line[0]) for line in counted if line[0] not in found]
 
 
 def changed(before: Counts | None, after: Counts | None) -> dict[str, tuple[int | None, int | None]]:

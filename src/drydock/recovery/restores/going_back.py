@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -219,8 +220,10 @@ def _prove(paused: Paused, archive: Archive) -> None:
 def _looked_at(environment: Environment, paused: Paused) -> WentBack:
     begun = time.monotonic()
     database = environment.settings.database
-    then, uncounted = counts.then(environment.engine.beside, paused.volume, database)
-    now = counts.now(environment) or {}
+    with ThreadPoolExecutor(1) as second:
+        counting = second.submit(counts.now, environment)
+        then, uncounted = counts.then(environment.engine.beside, paused.volume, database)
+        now = counting.result() or {}
     rows = counts.changed({name: count for name, count in now.items() if name not in uncounted}, then)
     seconds = {**paused.seconds, "count": time.monotonic() - begun}
     return WentBack(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drydock.checkout import SUPERUSER
 from drydock.errors import DrydockError
-from drydock.recovery.wal.positions import format_lsn, history_name, parse_lsn
+from drydock.recovery.wal.positions import format_lsn, parse_lsn
 
 if TYPE_CHECKING:
     from drydock.checkout import Role
@@ -21,7 +21,8 @@ TIMEOUT = 600  # seconds for the server to leave recovery
 # A server that pauses at the end of recovery is promoted by going on (manual 20.5.6), and at once: pg_promote() waits
 # until it looks up from its pause by itself, up to a second (src/backend/access/transam/xlogrecovery.c,
 # recoveryPausesHere). Both look every so often whether it is done.
-PROMOTE = f"""SELECT pg_wal_replay_resume() \\g /dev/null
+# The timeline's number is not from pg_control_checkpoint(): the checkpoint comes a while after the promotion.
+_PROMOTE = f"""SELECT pg_wal_replay_resume() \\g /dev/null
 DO $$
 BEGIN
     FOR look IN 1..{TIMEOUT * 100} LOOP
@@ -29,7 +30,14 @@ BEGIN
         PERFORM pg_sleep(0.01);
     END LOOP;
 END $$;
-SELECT NOT pg_is_in_recovery();"""
+SELECT NOT pg_is_in_recovery() AS promoted \\gset
+\\if :promoted
+    ALTER ROLE {SUPERUSER} PASSWORD :'verifier';
+    SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline \\gset
+    \\echo :timeline
+    SELECT pg_read_file('pg_wal/' || :'timeline' || '.history');
+\\endif
+"""
 ITERATIONS = 4096  # of SCRAM, as the server itself has them
 
 
@@ -61,15 +69,13 @@ def promote(beside: Beside, volume: str, superuser: Role) -> Promoted:
     Raises:
         DrydockError: where it does not leave recovery.
     """
-    if beside.ask(volume, PROMOTE).strip() != "t":
-        raise DrydockError(f"The server beside has not left recovery after {TIMEOUT} s.", hint="invoke doctor")
-    # Not from pg_control_checkpoint(): the checkpoint comes a while after the promotion.
-    timeline = int(beside.ask(volume, "SELECT pg_walfile_name(pg_current_wal_lsn())")[:8], 16)
-    # psql ends what it prints with a newline of its own; the copy in the archive must be what the archiver will fetch.
-    history = beside.ask(volume, f"SELECT pg_read_file('pg_wal/{history_name(timeline)}')").removesuffix("\n")
     # A verifier: the password itself never stands in a statement or in the server's log.
-    beside.ask(volume, f"ALTER ROLE {SUPERUSER} PASSWORD '{verifier(superuser.password)}'")
-    return Promoted(timeline, history)
+    answer = beside.ask(volume, f"\\set verifier '{verifier(superuser.password)}'\n{_PROMOTE}")
+    if not answer:
+        raise DrydockError(f"The server beside has not left recovery after {TIMEOUT} s.", hint="invoke doctor")
+    timeline, _, history = answer.partition("\n")
+    # psql ends what it prints with a newline of its own; the copy in the archive must be what the archiver will fetch.
+    return Promoted(int(timeline, 16), history.removesuffix("\n"))
 
 
 def refuse_used(promoted: Promoted, known: set[int]) -> None:

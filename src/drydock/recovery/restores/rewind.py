@@ -11,7 +11,7 @@ import re
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Opened = AbstractContextManager[BinaryIO]
 
-FIRST_POLL, LAST_POLL, BACK_OFF = 0.02, 0.25, 1.3
+FIRST_POLL, LAST_POLL, BACK_OFF = 0.02, 0.1, 1.2
 LAUNCHES = 4  # as many times the WAL may raise what a standby must have
 # Whatever the files of the base backup say (ALTER SYSTEM is among them), none of this happens beside. The other kinds
 # of target come before ours: the server refuses a second one.
@@ -59,6 +59,9 @@ ALONE = (
 _STOPPED = re.compile(r'recovery stopping (before|after) WAL location \(LSN\) "([0-9A-F]+/[0-9A-F]+)"')
 _PAUSING = "pausing at the end of recovery"
 _TOO_LOW = re.compile(r"(max_\w+) = \d+ is a lower setting than on the primary server, where its value was (\d+)")
+# All of it in one question: to ask costs some 40 ms here, and three times as many on Docker.
+_READ_BACK = """SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn(), system_identifier,
+    pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC' FROM pg_control_system()"""
 _LAST_WORDS = re.compile(r"\b(?:FATAL|PANIC|ERROR): +(.*)")
 
 
@@ -138,10 +141,13 @@ def rewind(beside: Beside, volume: str, recipe: Recipe, report: Callable[[str], 
     fill(beside, volume, recipe)
     reached(Point.REWIND_FILLED)
     filled = time.monotonic()
-    stopped = recover(beside, volume, recipe, report)
+    stopped, found = recover(beside, volume, recipe, report)
     reached(Point.REWIND_PAUSED)
     seconds = {"fill": filled - begun, "replay": time.monotonic() - filled}
-    return _read_back(beside, volume, recipe.stop, stopped, seconds)
+    if (found.replayed > stopped) is not recipe.stop.inclusive:
+        where = format_lsn(found.replayed)
+        raise DrydockError(f"The server beside stands at {where}, and was to stop at {format_lsn(stopped)}.")
+    return replace(found, seconds=seconds)
 
 
 def fill(beside: Beside, volume: str, recipe: Recipe) -> None:
@@ -178,8 +184,8 @@ def options(recipe: Recipe, raised: Mapping[str, str]) -> list[str]:
     ]
 
 
-def recover(beside: Beside, volume: str, recipe: Recipe, report: Callable[[str], None]) -> int:
-    """Launch the server and wait until it pauses; returns the position of the record that it stopped at.
+def recover(beside: Beside, volume: str, recipe: Recipe, report: Callable[[str], None]) -> tuple[int, Paused]:
+    """Launch the server and wait until it pauses; returns the position of the record that it stopped at, and itself.
 
     Raises:
         DrydockError: with what it said last, where it ended instead.
@@ -187,19 +193,19 @@ def recover(beside: Beside, volume: str, recipe: Recipe, report: Callable[[str],
     raised: dict[str, str] = {}
     for _ in range(LAUNCHES):
         beside.launch(volume, 0, options(recipe, raised))
-        log = _wait(beside, volume)
+        log, paused = _wait(beside, volume)
         # The WAL says what its server had. A standby with less waits for somebody to raise it (manual 27.4.3).
         lacking = dict(_TOO_LOW.findall(log))
-        if not lacking:
-            return _compare(log, recipe.stop)
+        if paused:
+            return _compare(log, recipe.stop), paused
         raised |= lacking
         report(f"once more with {', '.join(f'{name}={value}' for name, value in lacking.items())}: the WAL asks for it")
         beside.end(volume)
     raise DrydockError(f"The server beside asks for ever more: {raised}.")
 
 
-def _wait(beside: Beside, volume: str) -> str:
-    """Everything the server wrote until it paused, or said why it cannot go on.
+def _wait(beside: Beside, volume: str) -> tuple[str, Paused | None]:
+    """Everything the server wrote until it paused, and what it says of itself; nothing where it wants higher settings.
 
     Raises:
         DrydockError: where it ended.
@@ -208,10 +214,10 @@ def _wait(beside: Beside, volume: str) -> str:
     while True:
         state, log = beside.state(volume), "\n".join(beside.logs(volume))
         if _TOO_LOW.search(log):
-            return log
-        # What it says comes before what it does, and the word must be this one: `not paused` holds it too.
-        if _PAUSING in log and state.running and _is_paused(beside, volume):
-            return log
+            return log, None
+        # What it says comes before what it does.
+        if _PAUSING in log and state.running and (paused := _paused(beside, volume)):
+            return log, paused
         if not state.running:
             words = _LAST_WORDS.findall(log)
             reason = words[-1].rstrip(".") if words else f"exit code {state.exit_code}"
@@ -220,8 +226,10 @@ def _wait(beside: Beside, volume: str) -> str:
         pause = min(pause * BACK_OFF, LAST_POLL)
 
 
-def _is_paused(beside: Beside, volume: str) -> bool:
-    return beside.ask(volume, "SELECT pg_get_wal_replay_pause_state()").strip() == "paused"
+def _paused(beside: Beside, volume: str) -> Paused | None:
+    """What the server says of itself; None where it does not pause yet."""
+    state, position, system_identifier, last_commit = beside.ask(volume, _READ_BACK).strip().split("|")
+    return Paused(volume, parse_lsn(position), system_identifier, last_commit) if state == "paused" else None
 
 
 def _compare(log: str, stop: Stop) -> int:
@@ -240,24 +248,6 @@ def _compare(log: str, stop: Stop) -> int:
     raise DrydockError(
         f"The server beside stopped {found} instead of {wanted} {format_lsn(stop.lsn)}.", hint="invoke archive.verify"
     )
-
-
-def _read_back(beside: Beside, volume: str, stop: Stop, stopped: int, seconds: Mapping[str, float]) -> Paused:
-    """What the paused server says of itself.
-
-    Raises:
-        DrydockError: where it has replayed what it should not have.
-    """
-    answer = beside.ask(
-        volume,
-        "SELECT pg_last_wal_replay_lsn(), system_identifier, pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC'"
-        " FROM pg_control_system()",
-    )
-    position, system_identifier, last_commit = answer.strip().split("|")
-    replayed = parse_lsn(position)
-    if (replayed > stopped) is not stop.inclusive:
-        raise DrydockError(f"The server beside stands at {position}, and was to stop at {format_lsn(stopped)}.")
-    return Paused(volume, replayed, system_identifier, last_commit, seconds)
 
 
 def _members(pieces: Sequence[Piece]) -> Iterator[tuple[tarfile.TarInfo, Opened]]:
