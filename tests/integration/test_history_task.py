@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drydock.recovery.bases import base
+from drydock.recovery.upkeep import attendant
+from tests.waiting import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,7 +22,9 @@ SIGN = """SELECT pg_logical_emit_message(true, 'drydock', json_build_object(
 
 @pytest.fixture(scope="module")
 def shop(ready: Checkout) -> Iterator[Checkout]:
-    """The shared checkout, whose WAL is archived; its data is put back at the end."""
+    """The shared checkout with a base backup, so that a restore is offered; its data is put back at the end."""
+    archive = base.archive_of(ready.environment)
+    eventually(lambda: base.bases(archive), "the first base backup", 60)
     yield ready
     ready.run("reset")
 
@@ -38,6 +44,20 @@ def test_deleted_rows_are_the_newest_line(shop: Checkout) -> None:
     found = re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  (\d+)  +\S+ k?B +messages -7", first)
     assert found, result.stdout
     assert hint.endswith(f"invoke restore --before-xid {found[1]}")
+
+
+def test_before_there_is_a_base_backup_no_restore_is_offered(shop: Checkout) -> None:
+    """As after the first `up`, while its base backup is being taken: a restore would be refused."""
+    shop.query("UPDATE users SET updated_at = now()")
+    attendant.stop(shop.environment.settings)
+    taken = base.archive_of(shop.environment).bases
+    aside = taken.rename(taken.with_name("aside"))
+    try:
+        *_, last = shop.run("history").stdout.splitlines()
+    finally:
+        aside.rename(taken)
+    assert "none can be taken back: they are older than the first base backup" in last
+    assert "restore --before-xid" in shop.run("history").stdout
 
 
 def test_a_transaction_that_says_who_it_is_is_told_so(shop: Checkout) -> None:

@@ -52,7 +52,7 @@ def history(
     for problem in missing:
         console.note(problem)
     found = listing.lines(archive, environment.settings.database, wanted)
-    lines = _lines(found) if found else [_nothing(archive, narrowed=bool(since or table))]
+    lines = _lines(archive, found) if found else [_nothing(archive, narrowed=bool(since or table))]
     console.result({"transactions": [_data(line) for line in found], "missing": missing}, lines)
 
 
@@ -95,13 +95,17 @@ def _nothing(archive: Archive, *, narrowed: bool) -> str:
     return f"{told}. --aborted shows transactions that were rolled back as well."
 
 
-def _lines(found: Sequence[Line]) -> Iterator[str]:
+def _lines(archive: Archive, found: Sequence[Line]) -> Iterator[str]:
+    from drydock.recovery.bases.base import bases
+
     several = len({line.transaction.timeline for line in found}) > 1
     heading = ("time", "xid", *(["timeline"] if several else []), "WAL", "who", "changes")
     yield from table([heading, *(_row(line, several=several) for line in found)])
     newest = next((line.transaction for line in found if line.transaction.committed and not line.undone), None)
-    if newest:
+    if newest and any(base.stop <= newest.lsn for base in bases(archive)):
         yield f"to take one back with all that came after it: invoke restore --before-xid {newest.xid}"
+    elif newest:
+        yield "none can be taken back: they are older than the first base backup, which invoke status tells of"
 
 
 def _row(line: Line, *, several: bool) -> tuple[str, ...]:
