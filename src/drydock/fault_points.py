@@ -35,6 +35,7 @@ class Point(StrEnum):
     RESTORE_CHECKED = "restore: checked"
     RESTORE_SWAPPED = "restore: swapped"
     RESTORE_REDIS_DONE = "restore: Redis done"
+    DATABASES_SWAPPED = "databases: swapped"
     SEAL_PACKED = "seal: segment packed"
     SEAL_NAMED = "seal: segment named"
     SEAL_RECORDED = "seal: segment in the catalogue"

@@ -76,6 +76,7 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
         RefusedError: where a backup is given and there is data already.
         DrydockError: naming what failed; a second call goes on from there.
     """
+    from drydock import stale_redis
     from drydock.recovery.upkeep import attendant
 
     choose_engine(environment, console.step)
@@ -84,6 +85,8 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
         _start(environment, console.step)
     with console.phase("wait until usable"):
         _make_usable(environment, console.step)
+        if stale_redis.pay(environment):
+            console.step("Redis is flushed: what it held belonged to the data from before")
     result = Up(environment, changed=True, checks=[])
     if backup:
         from drydock.backup import beginning
@@ -112,10 +115,12 @@ def resume(environment: Environment, report: Callable[[str], None]) -> None:
     Raises:
         DrydockError: naming what failed; `up` goes on from there.
     """
+    from drydock import stale_redis
     from drydock.recovery.archive import archiver
 
     _start(environment, report)
     _make_usable(environment, report)
+    stale_redis.pay(environment)
     environment.record(started_with=_digest(environment), runs=environment.engine.fingerprint())
     try:
         archiver.ensure(environment, report)
@@ -146,7 +151,6 @@ def _make_usable(environment: Environment, report: Callable[[str], None]) -> Non
         template.heal(environment, connection)
     postgres.bootstrap(environment)
     unfinished.clear(environment, report)
-    unfinished.pay_flush(environment)
 
 
 def _start(environment: Environment, report: Callable[[str], None]) -> None:

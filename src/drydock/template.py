@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
 
-from drydock import fingerprint, migrate, postgres, redis_client, seed
+from drydock import fingerprint, migrate, postgres, redis_client, seed, stale_redis
 from drydock.errors import DrydockError
+from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -97,9 +98,10 @@ def reset(
         # FILE_COPY: for a seeded database five to twelve times faster than PostgreSQL 15 to 17's default, WAL_LOG.
         clone(environment, connection, template, coming)
         cloned = time.monotonic()
+        stale_redis.owe_with(environment, connection, coming)
         swap(connection, live, coming, task="reset")
         drop_behind(connection, live + LEAVING)
-    redis_client.flush(environment)
+    stale_redis.flush(environment)
     seconds = {"template": ready - begun, "clone": cloned - ready, "swap": time.monotonic() - cloned}
     return Reset(template, built, live + PREVIOUS, seconds)
 
@@ -117,11 +119,13 @@ def undo(environment: Environment) -> str:
         heal(environment, connection)
         if not postgres.exists(connection, previous):
             raise DrydockError("No reset to undo: no earlier database is kept.")
+        stale_redis.owe_with(environment, connection, previous)
         with _closed(connection, live, previous), connection.transaction():
             _rename(connection, previous, leaving)
             _rename(connection, live, previous)
             _rename(connection, leaving, live)
-    redis_client.flush(environment)
+        reached(Point.DATABASES_SWAPPED)
+    stale_redis.flush(environment)
     return previous
 
 
@@ -155,6 +159,7 @@ def swap(connection: postgres.Connection, live: str, coming: str, *, task: str =
             _rename(connection, previous, leaving)
         _rename(connection, live, previous)
         _rename(connection, coming, live)
+    reached(Point.DATABASES_SWAPPED)
 
 
 @contextmanager

@@ -71,13 +71,19 @@ def test_a_verification_killed_at_any_step_leaves_no_false_proof(shop: Checkout,
 
 @pytest.mark.parametrize("point", RESTORE)
 def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(shop: Checkout, point: Point) -> None:
-    """SIGKILL: the live database is as before, or the restored one, open to clients; the next restore is complete."""
+    """SIGKILL: the live database is as before, or the restored one, open to clients; the next restore is complete.
+
+    Redis is flushed by the next `up` where the data is other data.
+    """
     shop.run("restore", "seeded")
     shop.query("DELETE FROM messages WHERE role = 'assistant'")
+    shop.redis("SET", "stale", "yes")
     ((before,),) = shop.query(COUNT)
     shop.run("restore", "seeded", code=-signal.SIGKILL, DRYDOCK_KILL_AT=point)
     swapped = point in {Point.RESTORE_SWAPPED, Point.RESTORE_REDIS_DONE}
     assert shop.query(COUNT) == [(1194 if swapped else before,)]
+    shop.run("up")
+    assert shop.redis("EXISTS", "stale") == ("0" if swapped else "1")
     if swapped:
         shop.run("restore.undo")
         assert shop.query(COUNT) == [(before,)]

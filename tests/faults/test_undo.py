@@ -45,6 +45,19 @@ def test_a_reset_killed_at_any_step_can_be_undone_if_it_happened(shop: Checkout,
     assert signs(shop) == ["before"]
 
 
+@pytest.mark.parametrize("task", ["reset", "undo", "restore.undo"])
+def test_redis_is_flushed_if_only_by_the_next_up(shop: Checkout, task: str) -> None:
+    """Killed when other data had just become live: `up` says that it flushes what belonged to the data from before."""
+    shop.run("reset")
+    sign(shop, "before")
+    shop.redis("SET", "stale", "yes")
+    shop.run(task, code=-signal.SIGKILL, DRYDOCK_KILL_AT=Point.DATABASES_SWAPPED)
+    assert signs(shop) == []
+    assert shop.redis("EXISTS", "stale") == "1"
+    assert "Redis is flushed" in shop.run("up").stderr
+    assert shop.redis("EXISTS", "stale") == "0"
+
+
 @pytest.mark.parametrize("point", CHANGE)
 def test_an_undo_killed_at_any_step_can_be_done_again_if_it_happened(shop: Checkout, point: Point) -> None:
     """Killed before the data changed undo is still to be done, and afterwards redo is; both lead where they should."""

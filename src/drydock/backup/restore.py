@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import psycopg
 from psycopg import sql
 
-from drydock import migrate, postgres, redis_client, revisions, template
+from drydock import migrate, postgres, redis_client, revisions, stale_redis, template
 from drydock.backup import encryption, load, origin, redis_copy
 from drydock.errors import DrydockError, RefusedError
 from drydock.fault_points import Point, reached
@@ -122,7 +122,7 @@ def restore_foreign(
         _put_in_place(environment, database, result, dealings, keep_beside=bool(into))
     if not into:
         with _told_of_redis(result.database):
-            redis_client.flush(environment)
+            stale_redis.flush(environment)
         result.redis = "flushed"
     return result
 
@@ -164,6 +164,7 @@ def _put_in_place(
     redis_client.require(environment)
     live, begun = environment.settings.database, time.monotonic()
     with postgres.administer(environment) as connection:
+        stale_redis.owe_with(environment, connection, name)
         template.swap(connection, live, name)
         reached(Point.RESTORE_SWAPPED)
         template.drop_behind(connection, live + template.LEAVING)
@@ -239,17 +240,18 @@ def _told_of_redis(database: str) -> Iterator[None]:
         yield
     except DrydockError as error:
         message = f"{database} is restored, and Redis does not match it: {error.message}"
-        hint = "invoke undo takes it back; or, once Redis answers: invoke redis-cli -c FLUSHALL"
+        hint = "invoke up flushes it; invoke undo takes the restore back"
         raise DrydockError(message, hint=hint) from error
 
 
 def _redis(environment: Environment, entry: Entry, manifest: Manifest) -> str:
     """Make Redis match: from the backup where it has one, and empty otherwise."""
     if manifest.redis_keys is None:
-        redis_client.flush(environment)
+        stale_redis.flush(environment)
         return "flushed"
     with load.unpacked(entry, manifest, redis_copy.FILE, encryption.sealing(environment.settings)) as stream:
         keys = redis_copy.load(environment, stream)
     if keys != manifest.redis_keys:
         raise DrydockError(f"Redis has {keys} keys of the {manifest.redis_keys} that were saved.")
+    stale_redis.forget(environment.settings)
     return "restored"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from drydock import lifecycle
+from drydock import lifecycle, stale_redis
 from drydock.fault_points import Point, reached
 from drydock.files import write_atomic
 from drydock.recovery.archive.folders import Archive, Part, part_name, slot_name
@@ -63,7 +63,7 @@ def switch(
     """
     attendant.stop(environment.settings)
     environment.engine.stop()
-    unfinished.owe_flush(environment.settings, incarnation)
+    stale_redis.owe(environment.settings, incarnation)
     reached(Point.SWAP_STOPPED)
     identity = system_identifier or environment.state.system_identifier
     environment.record(incarnation=incarnation, part=part, system_identifier=identity, started_with="")

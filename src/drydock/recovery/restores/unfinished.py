@@ -8,7 +8,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from drydock import redis_client
+from drydock import stale_redis
 from drydock.errors import DrydockError
 from drydock.files import write_atomic
 from drydock.recovery.archive.folders import Archive
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from drydock.settings import Settings
 
 FILE = "going-back.json"
-STALE = "redis-is-stale"
 
 
 @dataclass(frozen=True)
@@ -35,25 +34,7 @@ class Work:
 
 def exists(settings: Settings) -> bool:
     """True where something was begun and not finished."""
-    return _path(settings).exists() or (settings.folder / STALE).exists()
-
-
-def owe_flush(settings: Settings, incarnation: int) -> None:
-    """Note that Redis will hold what belongs to other data than Postgres's, once this incarnation is the one."""
-    write_atomic(settings.folder / STALE, f"{incarnation}\n")
-
-
-def pay_flush(environment: Environment) -> None:
-    """Flush Redis, where that is owed.
-
-    Raises:
-        NotReadyError: where it does not answer; it stays owed.
-    """
-    owed = environment.settings.folder / STALE
-    if owed.exists():
-        if owed.read_text(encoding="utf-8").strip() == str(environment.state.incarnation):
-            redis_client.flush(environment)
-        owed.unlink()
+    return _path(settings).exists() or stale_redis.owed(settings)
 
 
 def begin(environment: Environment, work: Work) -> None:
