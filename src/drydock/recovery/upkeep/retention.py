@@ -116,7 +116,8 @@ def plan_prune(
         pieces: the files of all segments.
         policy: window and budget.
         now: the time.
-        writing: the part that is being written: where no base backup reaches it yet it stays as it is.
+        writing: the part that is being written: where no base backup reaches it yet it stays as it is, and so does
+            every later one, which may be written by the time that something is removed.
     """
     ordered = sorted(bases, key=lambda one: one.order)
     good = [one for one in ordered if one.good]
@@ -154,7 +155,8 @@ def _from(
 ) -> Pruning:
     """What goes where everything hangs on `anchor`."""
     staying = [one for one in bases if one.order >= anchor.order]
-    first = {writing: 0} | reachable(parts, staying)
+    newest = {one.name: 0 for one in parts if part_order(one.name) >= part_order(writing)} if writing else {}
+    first = newest | reachable(parts, staying)
     kept = [piece for piece in pieces if piece.part in first and piece.number >= first[piece.part]]
     return Pruning(
         [one.name for one in bases if one.order < anchor.order],
