@@ -199,6 +199,8 @@ def run_environment(environment: Environment, script: ScriptDirectory, plan: Any
     url = environment.database_url(environment.owner, database)
     config = revisions.configuration(environment.settings, url)
     names = {"DATABASE_URL": url, "DATABASE_OWNER_URL": url}
+    if environment.settings.synchronous:
+        names["PGOPTIONS"] = postgres.LOCAL  # env.py connects by itself
     with exported(names), EnvironmentContext(config, script, fn=plan, as_sql=False):
         script.run_env()
 

@@ -42,6 +42,10 @@ def test_commits_wait_for_the_archive_until_up_finds_that_none_may_come(numbers:
         # What a task writes does not wait.
         shop.run("seed", "--size", "small")
         assert "archive" not in shop.run("up").stderr
+    shop.environment.engine.stop_archiver()
+    shop.run("reset", "--rebuild")  # migrations among it
+    shop.run("restore.undo")
+    shop.run("up")
     assert shop.query(SETTING) == [(synchronous.STANDBY,)]
     assert numbers.all() == [7]
 

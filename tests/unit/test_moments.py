@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -103,6 +104,27 @@ def test_a_time_that_is_not_one_moment_of_the_past_asks(text: str, message: str,
     with pytest.raises(RefusedError, match=message) as caught:
         moments.parse(text, NOON)
     assert all(words in caught.value.hint for words in hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("2026-10-25 02:30", "happened twice"), ("2026-03-29 02:30", "not happen")]
+)
+def test_the_host_s_own_zone_asks_as_well(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no zone is given it is the host's, and what that skips is not taken for what it showed twice."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        with pytest.raises(RefusedError, match=message):
+            moments.parse(text, Clock(NOON.now))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_message_names_the_option_that_was_given() -> None:
+    """`history --since foo` is not told of --at."""
+    with pytest.raises(SettingsError, match=r"^--since 'foo' is no moment"):
+        moments.parse("foo", NOON, "--since")
 
 
 def test_what_the_hint_of_a_repeated_hour_says_is_understood() -> None:

@@ -45,7 +45,7 @@ def history(
 
     if limit < 1:
         raise SettingsError(f"--limit {limit} shows nothing.", hint=f"invoke history --limit {SHOWN}")
-    begin = parse(since, Clock(datetime.now(UTC))) if since else None
+    begin = parse(since, Clock(datetime.now(UTC)), "--since") if since else None
     wanted = listing.Wanted(limit, begin, table, aborted)
     environment = open_existing()
     archive, missing = listing.bring_up(environment)

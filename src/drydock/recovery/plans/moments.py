@@ -50,11 +50,16 @@ def spelled(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ', timespec='microseconds')}+00"
 
 
-def parse(text: str, clock: Clock) -> datetime:
+def parse(text: str, clock: Clock, option: str = "--at") -> datetime:
     """The moment that words mean, in UTC.
 
     A time of day is today's, and a weekday the last one. A day is 24 hours in `2 days ago`, and a calendar day in
     `yesterday`.
+
+    Args:
+        text: the words.
+        clock: of the person who says them.
+        option: with which they were given, for messages.
 
     Raises:
         SettingsError: where they mean none, or not one.
@@ -62,21 +67,21 @@ def parse(text: str, clock: Clock) -> datetime:
     """
     words = _BASIC.sub(r"\1\2:\3:\4", " ".join(text.split()))
     try:
-        moment = _moment(words, clock).astimezone(UTC)
+        moment = _moment(words, clock, option).astimezone(UTC)
     except OverflowError:
-        raise SettingsError(f"--at {text!r} is outside the calendar.", hint=f"Write {FORMS}.") from None
+        raise SettingsError(f"{option} {text!r} is outside the calendar.", hint=f"Write {FORMS}.") from None
     except ValueError as error:
-        raise SettingsError(f"--at {text!r} is no moment: {error}.", hint=f"Write {FORMS}.") from None
+        raise SettingsError(f"{option} {text!r} is no moment: {error}.", hint=f"Write {FORMS}.") from None
     if moment > clock.now:
         past = f'"yesterday {words}"' if words[:1].isdigit() and _CLOCK.fullmatch(words) else FORMS
         raise RefusedError(
-            f"--at {text!r} is {clock.shown(moment)}, which is in the future: it is {clock.shown(clock.now)}.",
+            f"{option} {text!r} is {clock.shown(moment)}, which is in the future: it is {clock.shown(clock.now)}.",
             hint=f"Name a time that has been, such as {past}.",
         )
     return moment
 
 
-def _moment(words: str, clock: Clock) -> datetime:
+def _moment(words: str, clock: Clock, option: str) -> datetime:
     lower = words.lower()
     if lower == "now":
         return clock.now
@@ -90,8 +95,7 @@ def _moment(words: str, clock: Clock) -> datetime:
     else:
         raise ValueError("it says no date and time, or not in a form that means one thing only")
     local = datetime.combine(day, _time(found["time"]))
-    zone = _zone(found["zone"])
-    return _once(local, zone or clock.zone, words)
+    return _once(local, _zone(found["zone"]) or clock.zone, f"{option} {words!r}", option)
 
 
 def _passed(words: str) -> timedelta:
@@ -135,14 +139,16 @@ def _zone(word: str | None) -> tzinfo | None:
         raise ValueError(f"{word!r} is no time zone") from None
 
 
-def _once(local: datetime, zone: tzinfo | None, words: str) -> datetime:
+def _once(local: datetime, zone: tzinfo | None, told: str, option: str) -> datetime:
     """A time on a clock as a moment, where the clock showed it once."""
     first, second = (_on_the_clock(local, zone, fold) for fold in (0, 1))
     if first == second:
         return first
-    hint = " or ".join(f'--at "{moment.astimezone(zone).isoformat(sep=" ")}"' for moment in sorted((first, second)))
-    why = "happened twice: the clock was set back" if first < second else "did not happen: the clock was set forward"
-    raise RefusedError(f"--at {words!r} {why} between summer and winter time.", hint=f"Say which: {hint}")
+    hint = " or ".join(f'{option} "{moment.astimezone(zone).isoformat(sep=" ")}"' for moment in sorted((first, second)))
+    # Which of the two is earlier does not tell: the host's own zone has them swapped where it skips a time.
+    shown = first.astimezone(zone).replace(tzinfo=None) == local
+    why = "happened twice: the clock was set back" if shown else "did not happen: the clock was set forward"
+    raise RefusedError(f"{told} {why} between summer and winter time.", hint=f"Say which: {hint}")
 
 
 def _on_the_clock(local: datetime, zone: tzinfo | None, fold: int) -> datetime:

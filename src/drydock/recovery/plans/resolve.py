@@ -103,7 +103,8 @@ def _lived(moment: datetime, situation: Situation) -> int:
     if index is None:
         first = situation.lives[0].since if situation.lives else None
         since = f"begins at {situation.clock.shown(first)}" if first else "is empty"
-        raise RefusedError(f"{situation.clock.shown(moment)} cannot be restored: the archive {since}.")
+        told = f"{situation.clock.shown(moment)} cannot be restored: the archive {since}."
+        raise RefusedError(f"{told} {windows.told(situation)}", hint="invoke restore with a target in it")
     now = situation.timeline_of(situation.lives[index].part) or _no_timeline(situation.lives[index].part)
     before = situation.timeline_of(situation.lives[index - 1].part) if index else None
     if before and before != now:
