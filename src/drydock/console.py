@@ -54,6 +54,10 @@ class Console:
         """What failed, and what to do next."""
         if self.json:
             _out(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}, indent=2))
+        self.failure(error)
+
+    def failure(self, error: DrydockError) -> None:
+        """What failed of several things, whose result is still to come: on stderr alone."""
         _err(f"{_sign(Status.FAIL)} {error.message}")
         if error.hint:
             _err(f"  → {error.hint}")

@@ -19,7 +19,7 @@ from drydock.backup.catalogue import Catalogue
 from drydock.backup.encryption import OPEN, Sealing
 from drydock.backup.manifest import Manifest
 from drydock.backup.offsite import object_store, remote
-from drydock.backup.offsite.object_store import UnreachableError
+from drydock.backup.offsite.object_store import RepositoryError, UnreachableError
 from drydock.backup.offsite.pull import pull
 from drydock.backup.offsite.push import push
 from drydock.backup.packing import unpack
@@ -551,6 +551,57 @@ def test_the_tasks_on_a_team_s_day(checkout: Checkout, tmp_path: Path, own_s3: S
     assert f"invoke restore {second.name}" in other.run("backup.pull").stdout
     assert content(Catalogue(other.root / "backups/dumps").find("latest")) == content(second)
     assert SECRET not in said.stdout + said.stderr
+
+
+def test_one_damaged_backup_does_not_keep_the_others_here(checkout: Checkout, own_s3: Store) -> None:
+    """--all sends the sound ones, older and newer; one document says what was sent and what failed."""
+    made = Catalogue(checkout.root / "backups/dumps")
+    first, second, third = make(made, "monday"), make(made, "tuesday"), make(made, "wednesday")
+    (second.path / "dump/2.dat").write_bytes(b"cut")
+    said = checkout.run("backup.push", "--all", "--json", code=1)
+    told = json.loads(said.stdout)
+    assert [item["name"] for item in told["pushed"]] == [first.name, third.name] == own_s3.remote().names()[::-1]
+    assert list(told["failed"]) == [second.name]
+    assert told["failed"][second.name] in said.stderr
+    assert "2.dat is damaged" in said.stderr
+    assert told["not_tried"] == []
+    said = checkout.run("backup.push", "--all", code=1)
+    assert f"{third.name} is in" in said.stdout
+    assert "1 of 3 backups was not sent." in said.stderr
+    assert "error" in checkout.json("backup.push", "tuesday", code=1)
+
+
+def test_a_file_that_cannot_be_read_is_of_one_backup(own_s3: Store, here: Catalogue) -> None:
+    """What the operating system refuses here is one sentence that names the file, and not about the repository."""
+    unreadable = Path("/proc/self/mem")  # for root too
+    if not unreadable.exists():
+        pytest.skip("only Linux has a file whose first byte nobody can read")
+    entry = make(here, content={"dump/2.dat": b""})
+    (entry.path / "dump/2.dat").unlink()
+    (entry.path / "dump/2.dat").symlink_to(unreadable)
+    with pytest.raises(DrydockError, match=r"2\.dat cannot be read: ") as caught:
+        push(entry, own_s3.remote())
+    assert not isinstance(caught.value, RepositoryError)
+    assert not own_s3.files()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "could not be used"), ({"AWS_SECRET_ACCESS_KEY": "x"}, "refuses")],
+)
+def test_what_concerns_the_whole_repository_stops_at_once(
+    checkout: Checkout, strict: Store, variables: dict[str, str], said: str
+) -> None:
+    """Nobody answers, or the credentials are wrong: told once, no other backup is tried, and the document says so."""
+    made = Catalogue(checkout.root / "backups/dumps")
+    first, second = make(made, "monday"), make(made, "tuesday")
+    checkout.environ |= strict.variables | variables
+    run = checkout.run("backup.push", "--all", "--json", code=1)
+    told = json.loads(run.stdout)
+    assert (told["pushed"], list(told["failed"]), told["not_tried"]) == ([], [first.name], [second.name])
+    assert said in told["failed"][first.name]
+    assert run.stderr.count(said) == 1
+    assert "2 of 2 backups were not sent." in run.stderr
 
 
 def test_the_tasks_read_the_store_s_variables_from_dotenv(checkout: Checkout, own_s3: Store) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invoke.exceptions import Exit
+
 from drydock.console import seconds, size, table
+from drydock.errors import DrydockError
 from drydock.tasks.common import command, settings
 from drydock.tasks.words import WordTask
 
@@ -31,11 +35,14 @@ def push(console: Console, name: str = "latest", all: bool = False, json: bool =
     usable = [entry for entry in reversed(catalogue.entries()) if entry.manifest]
     chosen = usable if all else [catalogue.find(name)]
     _warn(console, chosen, remote)
-    pushed = [_push(console, entry, remote) for entry in chosen]
+    sent = _push_each(console, chosen, remote) if all else Sent([_push(console, chosen[0], remote)])
     console.result(
-        {"repository": remote.address, "pushed": [result.__dict__ for result in pushed]},
-        [*(_pushed(result, remote) for result in pushed)] or ["There is nothing to push."],
+        {"repository": remote.address, **sent.data},
+        [_pushed(result, remote) for result in sent.pushed] or ([] if sent.unsent else ["There is nothing to push."]),
     )
+    if sent.unsent:
+        console.failure(_unsent(sent, len(chosen)))
+        raise Exit(code=DrydockError.exit_code)
 
 
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP})
@@ -85,6 +92,53 @@ def keygen(console: Console, path: str = "", json: bool = False) -> None:
         ],
     )
     console.note("Without this file no backup encrypted to it can ever be read: keep a copy where the backups are not.")
+
+
+@dataclass
+class Sent:
+    """What became of several backups: sent, failed with what message, and not tried, for the repository failed."""
+
+    pushed: list[Pushed] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    not_tried: list[str] = field(default_factory=list)
+
+    @property
+    def unsent(self) -> int:
+        """How many are not there."""
+        return len(self.failed) + len(self.not_tried)
+
+    @property
+    def data(self) -> dict[str, object]:
+        """For the result's document."""
+        return {
+            "pushed": [result.__dict__ for result in self.pushed],
+            "failed": self.failed,
+            "not_tried": self.not_tried,
+        }
+
+
+def _push_each(console: Console, entries: list[Entry], remote: Remote) -> Sent:
+    """Send one after the other: what is wrong with one keeps no other here, but what is wrong with the repository."""
+    from drydock.backup.offsite.object_store import RepositoryError
+
+    sent = Sent()
+    for number, entry in enumerate(entries, 1):
+        try:
+            sent.pushed.append(_push(console, entry, remote))
+        except DrydockError as error:
+            console.failure(error)
+            sent.failed[entry.name] = error.message
+            if isinstance(error, RepositoryError):
+                sent.not_tried = [other.name for other in entries[number:]]
+                break
+    return sent
+
+
+def _unsent(sent: Sent, count: int) -> DrydockError:
+    return DrydockError(
+        f"{sent.unsent} of {count} backups {'was' if sent.unsent == 1 else 'were'} not sent.",
+        hint="invoke backup.push --all sends the rest once that is mended.",
+    )
 
 
 def _push(console: Console, entry: Entry, remote: Remote) -> Pushed:

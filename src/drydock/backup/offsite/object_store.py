@@ -33,8 +33,12 @@ _DENIED = re.compile(r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Aut
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
 
 
-class UnreachableError(DrydockError):
-    """The repository did not answer, or the connection was lost."""
+class RepositoryError(DrydockError):
+    """The repository as a whole cannot be used: what is true of one backup is true of all."""
+
+
+class UnreachableError(RepositoryError):
+    """The repository did not answer, the connection was lost, or its disk is read-only or full."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,8 @@ class Repository:
                 obstore.put(self._store, name, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
-        if self._folder:
-            _settle(self._folder / name, self._folder)
+            if self._folder:
+                _settle(self._folder / name, self._folder)
         return True
 
     def _open(self, variables: Mapping[str, str]) -> Any:
@@ -131,16 +135,18 @@ class Repository:
 
         try:
             yield
-        except (BaseError, FileNotFoundError) as error:
+        except (BaseError, OSError) as error:
             raise self._explain(str(error)) from None
 
     def _explain(self, said: str) -> DrydockError:
         first = said.partition("Debug source")[0].strip()
         bucket = "/".join(self.address.split("/")[:3])
         if _NO_BUCKET.search(first):
-            return DrydockError(f"There is no {bucket}.", hint="Create it there, or correct BACKUP_REPOSITORY in .env.")
+            return RepositoryError(
+                f"There is no {bucket}.", hint="Create it there, or correct BACKUP_REPOSITORY in .env."
+            )
         if found := _DENIED.search(first):
-            return DrydockError(
+            return RepositoryError(
                 f"{bucket} refuses these credentials ({found[0]}).",
                 hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the store takes, in .env.",
             )

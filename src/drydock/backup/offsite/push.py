@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from drydock.errors import DrydockError
 from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from drydock.backup.catalogue import Entry
+    from drydock.backup.manifest import PackedFile
     from drydock.backup.offsite.object_store import Stored
     from drydock.backup.offsite.remote import Document, Piece, Remote
 
@@ -40,13 +43,19 @@ def push(entry: Entry, to: Remote, progress: Callable[[int, int], None] = lambda
         progress: called with bytes done and in all.
 
     Raises:
-        DrydockError: where a file here is damaged (nothing is sent), the repository has another backup of this name or
-            another content under one of its names (nothing is replaced), or it cannot be reached.
+        RepositoryError: where the repository cannot be used, for this backup or any other.
+        DrydockError: where a file here is damaged or cannot be read (nothing is sent), or the repository has another
+            backup of this name or another content under one of its names (nothing is replaced).
     """
+    with _read_from(entry.path):
+        return _push(entry, to, progress)
+
+
+def _push(entry: Entry, to: Remote, progress: Callable[[int, int], None]) -> Pushed:
     begun = time.monotonic()
     ours = read_document(entry)
     _refuse_another(ours, to)
-    for _ in together(lambda file: packing.verify(entry.path / file[0], file[1]), ours.manifest.files.items()):
+    for _ in together(lambda file: _check(entry.path / file[0], file[1]), ours.manifest.files.items()):
         pass
     reached(Point.PUSH_CHECKED)
     there = to.repository.objects(ours.files)
@@ -73,6 +82,22 @@ def _refuse_another(ours: Document, to: Remote) -> None:
             f" {found.manifest.checkout or '?'}. Nothing was sent.",
             hint="Make yours again: invoke backup --label yours",
         )
+
+
+def _check(path: Path, packed: PackedFile) -> None:
+    with _read_from(path):
+        packing.verify(path, packed)
+
+
+@contextmanager
+def _read_from(path: Path) -> Iterator[None]:
+    """What the operating system refuses here, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise DrydockError(
+            f"{error.filename or path} cannot be read: {error.strerror}.", hint="invoke backup.list names the others."
+        ) from error
 
 
 def _send(piece: Piece, entry: Entry, to: Remote, there: dict[str, Stored]) -> tuple[int, bool]:
