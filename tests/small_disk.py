@@ -28,3 +28,8 @@ def mounted(folder: Path, megabytes: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    """Change what `mounted` has made: `size=9m`, or `ro`."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)

@@ -24,6 +24,7 @@ from drydock.backup.offsite.pull import pull
 from drydock.backup.offsite.push import push
 from drydock.backup.packing import unpack
 from drydock.errors import BusyError, DrydockError, SettingsError
+from tests import small_disk
 from tests.backups import NOW, make_packed, prove
 from tests.checkout import Checkout
 from tests.proxy import Proxy
@@ -428,11 +429,32 @@ def test_a_drive_that_is_not_mounted_is_not_filled(tmp_path: Path) -> None:
     assert not (tmp_path / "drive").exists()
 
 
-def test_a_read_only_folder_is_one_sentence(tmp_path: Path, here: Catalogue) -> None:
-    """A repository that cannot be written to says so."""
+def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path: Path) -> None:
+    """A repository that is no folder says so, and which setting names it."""
     (tmp_path / "repository").write_text("a file, not a folder")
-    with pytest.raises((DrydockError, OSError)):
-        push(make(here), Store(str(tmp_path / "repository"), tmp_path).remote())
+    with pytest.raises(UnreachableError, match=f"{tmp_path}/repository could not be used: File exists") as caught:
+        Store(str(tmp_path / "repository"), tmp_path).remote()
+    assert "BACKUP_REPOSITORY" in caught.value.hint
+
+
+def test_a_disk_that_is_full_or_read_only_is_one_sentence(tmp_path: Path, here: Catalogue, there: Catalogue) -> None:
+    """What to do there is said, not to run it again as it is; with room the same push goes on where it was."""
+    share = tmp_path / "share"
+    store, entry = Store(str(share / "repository"), share), make(here, content={"a": os.urandom(3 << 20)})
+    with small_disk.mounted(share, 1):
+        with pytest.raises(UnreachableError, match="No space left") as caught:
+            push(entry, store.remote())
+        assert "Make room there" in caught.value.hint
+        assert store.remote().names() == []
+        small_disk.remount(share, "size=9m")
+        assert push(entry, store.remote()).there > 0
+        small_disk.remount(share, "ro")
+        with pytest.raises(UnreachableError, match="Read-only file system") as caught:
+            push(make(here, "another"), store.remote())
+        assert "can be written to" in caught.value.hint
+        assert content(pull("latest", store.remote(), there).entry) == content(entry)
+        with pytest.raises(UnreachableError, match="Read-only file system"):
+            Store(str(share / "other"), share).remote()
 
 
 @pytest.mark.parametrize(

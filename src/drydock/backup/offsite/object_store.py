@@ -9,6 +9,7 @@ instead.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -31,6 +32,16 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 # Codes of S3 and Azure, and the statuses where there is no body to say more.
 _DENIED = re.compile(r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Authentication\w*|40[13] \w+")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
+# What a folder's disk says; to run it again would change nothing.
+_REFUSED = {
+    os.strerror(errno.ENOSPC): "Make room there and run it again: what was sent stays.",
+    os.strerror(errno.EDQUOT): "Make room there and run it again: what was sent stays.",
+    os.strerror(errno.EROFS): "Mount it so that it can be written to, or correct BACKUP_REPOSITORY in .env.",
+    os.strerror(errno.EACCES): "Have whoever owns it let you read and write there.",
+    os.strerror(errno.EEXIST): "BACKUP_REPOSITORY in .env must name a folder.",
+    os.strerror(errno.ENOTDIR): "BACKUP_REPOSITORY in .env must name a folder.",
+}
+_CUT = "Run it again: it goes on where it was cut."
 
 
 class RepositoryError(DrydockError):
@@ -153,9 +164,8 @@ class Repository:
         if missing := re.search(r"error: (Missing \w+)", first):
             return SettingsError(f"{bucket}: {missing[1]}.", hint="Set the store's variables in .env.")
         reason = re.sub(r"<\?xml.*", "", first, flags=re.DOTALL).strip(" \n:")
-        return UnreachableError(
-            f"{self.address} could not be used: {reason}.", hint="Run it again: it goes on where it was cut."
-        )
+        hint = next((hint for words, hint in _REFUSED.items() if words in reason), _CUT)
+        return UnreachableError(f"{self.address} could not be used: {reason}.", hint=hint)
 
 
 def _stored(meta: Any) -> Stored:
