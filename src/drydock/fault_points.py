@@ -27,6 +27,7 @@ class Point(StrEnum):
     PULL_BEGUN = "pull: folder made"
     PULL_PIECE_WRITTEN = "pull: a piece written"
     PULL_CHECKED = "pull: hashes checked"
+    PULL_FILE_REPAIRED = "pull: a damaged file replaced"
     PULL_DESCRIBED = "pull: manifest written"
     PULL_NAMED = "pull: folder named"
     RESTORE_FILES_CHECKED = "restore: files checked"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from drydock.backup.catalogue import Entry
 
 PUSHING = [point for point in Point if point.startswith("push:")]
-PULLING = [point for point in Point if point.startswith("pull:")]
+PULLING = [point for point in Point if point.startswith("pull:") and point is not Point.PULL_FILE_REPAIRED]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,23 @@ def test_a_pull_killed_anywhere(mine: Checkout, theirs: Checkout, point: Point) 
     assert len(_catalogue(theirs).entries()) == (point is Point.PULL_NAMED)
     assert _is_same(mine, theirs)
     assert [path.name for path in _catalogue(theirs).folder.iterdir()] == [_only(mine).name]
+
+
+@pytest.mark.parametrize("point", [Point.PULL_BEGUN, Point.PULL_PIECE_WRITTEN, Point.PULL_FILE_REPAIRED], ids=str)
+def test_a_repair_killed_anywhere(mine: Checkout, theirs: Checkout, point: Point) -> None:
+    """A file has its name when it is whole; until all are, the backup counts as damaged; the next pull completes it."""
+    mine.run("backup.push")
+    theirs.run("backup.pull")
+    copy = _only(theirs)
+    assert copy.manifest
+    for file in copy.manifest.files:
+        (copy.path / file).unlink()
+    theirs.run("backup.pull", code=-signal.SIGKILL, DRYDOCK_KILL_AT=point)
+    found = _content(copy.path).items()
+    assert found <= _content(_only(mine).path).items()
+    assert not copy.manifest.files.keys() <= dict(found).keys()
+    assert _is_same(mine, theirs)
+    assert [path.name for path in _catalogue(theirs).folder.iterdir()] == [copy.name]
 
 
 def _catalogue(checkout: Checkout) -> Catalogue:

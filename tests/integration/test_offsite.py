@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from drydock.backup import manifest
-from drydock.backup.catalogue import Catalogue
+from drydock.backup.catalogue import Catalogue, pin
 from drydock.backup.encryption import OPEN, Sealing
 from drydock.backup.manifest import Manifest
 from drydock.backup.offsite import object_store, remote
@@ -372,6 +373,92 @@ def test_what_was_fetched_before_the_harm_is_not_fetched_again(
     assert content(pulled.entry) == content(entry)
 
 
+@pytest.mark.parametrize("harm", ["altered", "truncated", "missing", "grown"])
+def test_what_is_damaged_here_is_repaired(own_s3: Store, here: Catalogue, there: Catalogue, harm: str) -> None:
+    """Of a backup that is here only the files that are missing or differ are fetched; nothing is left beside it."""
+    entry = make(here)
+    prove(entry)
+    push(entry, own_s3.remote())
+    copy = pull("latest", own_s3.remote(), there).entry
+    pin(copy, "ours")
+    sound = (copy.path / "dump/2.dat").read_bytes()
+    spoiled = {"altered": b"?" + sound[1:], "truncated": sound[:-1], "missing": None, "grown": sound + b"?"}[harm]
+    (copy.path / "dump/2.dat").unlink()
+    if spoiled is not None:
+        (copy.path / "dump/2.dat").write_bytes(spoiled)
+    pulled = pull("latest", own_s3.remote(), there)
+    assert (pulled.repaired, pulled.fetched) == (["dump/2.dat"], len(sound))
+    assert entry.manifest
+    assert pulled.here == entry.manifest.size - len(sound)
+    (pulled.entry.path / "pin.json").unlink()
+    assert content(pulled.entry) == content(entry)
+    assert [path.name for path in there.folder.iterdir()] == [entry.name]
+    again = pull("latest", own_s3.remote(), there)
+    assert (again.repaired, again.fetched) == ([], 0)
+    assert [path.name for path in there.folder.iterdir()] == [entry.name]
+
+
+def test_a_whole_folder_and_the_proof_are_repaired(own_s3: Store, here: Catalogue, there: Catalogue) -> None:
+    """All files are gone but the manifest: they come back private, with the proof."""
+    entry = make(here)
+    prove(entry)
+    push(entry, own_s3.remote())
+    copy = pull("latest", own_s3.remote(), there).entry
+    shutil.rmtree(copy.path / "dump")
+    (copy.path / "empty.zst").unlink()
+    (copy.path / "proof.json").unlink()
+    assert len(pull("latest", own_s3.remote(), there).repaired) == len(CONTENT)
+    assert content(copy) == content(entry)
+    assert {path.stat().st_mode & 0o077 for path in copy.path.rglob("*")} == {0}
+
+
+def test_a_damaged_manifest_is_repaired_where_the_files_are_theirs(
+    own_s3: Store, here: Catalogue, there: Catalogue
+) -> None:
+    """A file that the repository has not got keeps its folder as it is: it may be another backup's last."""
+    entry = make(here)
+    push(entry, own_s3.remote())
+    copy = pull("latest", own_s3.remote(), there).entry
+    (copy.path / "manifest.json").write_text("{")
+    (copy.path / "dump/1.dat.zst").unlink()
+    (copy.path / "dump/3.dat").write_bytes(b"of another backup")
+    before = content(copy)
+    with pytest.raises(DrydockError, match="another backup of the same name"):
+        pull("latest", own_s3.remote(), there)
+    assert content(copy) == before
+    (copy.path / "dump/3.dat").unlink()
+    pulled = pull("latest", own_s3.remote(), there)
+    assert pulled.repaired == ["dump/1.dat.zst", "manifest.json"]
+    assert content(pulled.entry) == content(entry)
+
+
+def test_what_cannot_be_repaired_is_left_as_it_is(own_s3: Store, here: Catalogue, there: Catalogue) -> None:
+    """Damaged here and there: the object there is named, and the file here is not replaced."""
+    entry = make(here)
+    push(entry, own_s3.remote())
+    copy = pull("latest", own_s3.remote(), there).entry
+    (copy.path / "dump/2.dat").write_bytes(b"cut")
+    before = content(copy)
+    path = next(path for name, path in own_s3.files().items() if name.endswith("2.dat.part-00001"))
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    with pytest.raises(DrydockError, match=r"2\.dat.*cannot be fetched"):
+        pull("latest", own_s3.remote(), there)
+    assert content(copy) == before
+
+
+def test_the_way_out_of_another_backup_s_way_can_be_typed(own_s3: Store, here: Catalogue, tmp_path: Path) -> None:
+    """The command that is printed works where the path has quotes and spaces."""
+    push(make(here), own_s3.remote())
+    other = Catalogue(tmp_path / 'somebody\'s "own" copies')
+    entry = make(other, content={"a": b"another"})
+    with pytest.raises(DrydockError, match="another backup of the same name") as caught:
+        pull("latest", own_s3.remote(), other)
+    (tmp_path / "elsewhere").mkdir()
+    command = caught.value.hint.partition(": ")[2]
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert (tmp_path / "elsewhere" / entry.name / "a").read_bytes() == b"another"
+
+
 def test_a_server_that_hangs_up_forever_is_one_sentence(own_s3: Store, here: Catalogue) -> None:
     """Nothing listens at the endpoint: the address is named, and how to go on."""
     with pytest.raises(DrydockError, match=f"{own_s3.address} could not be used: ") as caught:
@@ -522,7 +609,7 @@ def test_memory_does_not_grow_with_the_size(own_s3: Store, here: Catalogue, ther
     program = """
 import json, pathlib, resource, sys
 from datetime import UTC, datetime
-from drydock.backup.catalogue import Catalogue
+from drydock.backup.catalogue import Catalogue, pin
 from drydock.backup.manifest import Manifest
 from drydock.backup.offsite.object_store import Repository
 from drydock.backup.packing import pack
@@ -571,6 +658,10 @@ def test_the_tasks_on_a_team_s_day(checkout: Checkout, tmp_path: Path, own_s3: S
     listed = other.json("backup.remote")["backups"]
     assert [(item["name"], item["proven"]) for item in listed] == [(second.name, True), (first.name, False)]
     assert f"invoke restore {second.name}" in other.run("backup.pull").stdout
+    assert content(Catalogue(other.root / "backups/dumps").find("latest")) == content(second)
+    (other.root / "backups/dumps" / second.name / "dump/1.dat.zst").unlink()
+    assert "1 damaged or missing file repaired." in other.run("backup.pull").stdout
+    assert other.json("backup.pull")["repaired"] == []
     assert content(Catalogue(other.root / "backups/dumps").find("latest")) == content(second)
     assert SECRET not in said.stdout + said.stderr
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drydock.backup.catalogue import Catalogue, Entry
+    from drydock.backup.offsite.pull import Pulled
     from drydock.backup.offsite.push import Pushed
     from drydock.backup.offsite.remote import Listed, Remote
     from drydock.console import Console
@@ -47,7 +48,7 @@ def push(console: Console, name: str = "latest", all: bool = False, json: bool =
 
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP})
 def pull(console: Console, name: str = "latest", json: bool = False) -> None:
-    """Fetch a backup from BACKUP_REPOSITORY. It appears here once every hash was checked."""
+    """Fetch a backup from BACKUP_REPOSITORY. It appears here once every hash was checked; a damaged one is repaired."""
     from drydock.backup.offsite import pull as work
     from drydock.backup.offsite.remote import open_remote
 
@@ -57,8 +58,14 @@ def pull(console: Console, name: str = "latest", json: bool = False) -> None:
         result = work.pull(name, remote, _catalogue(current), lambda done, total: progress(name, done, total))
     entry = result.entry
     console.result(
-        {"name": entry.name, "fetched": result.fetched, "here": result.here, "seconds": result.seconds},
-        [f"{entry.name} is here: {size(result.fetched)} fetched.", f"  restore it: invoke restore {entry.name}"],
+        {
+            "name": entry.name,
+            "fetched": result.fetched,
+            "here": result.here,
+            "repaired": result.repaired,
+            "seconds": result.seconds,
+        },
+        [f"{entry.name} is here: {_fetched(result)}.", f"  restore it: invoke restore {entry.name}"],
     )
 
 
@@ -151,6 +158,12 @@ def _push(console: Console, entry: Entry, remote: Remote) -> Pushed:
 def _pushed(result: Pushed, remote: Remote) -> str:
     there = f", {size(result.there)} were there" if result.there else ""
     return f"{result.name} is in {remote.address}: {size(result.sent)} sent{there}, {seconds(result.seconds)}."
+
+
+def _fetched(result: Pulled) -> str:
+    files = len(result.repaired)
+    repaired = f", {files} damaged or missing file{'s' * (files > 1)} repaired" if files else ""
+    return f"{size(result.fetched)} fetched{repaired}"
 
 
 def _warn(console: Console, entries: list[Entry], remote: Remote) -> None:
