@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -102,6 +103,11 @@ def _from_backup(console: Console, source: str, into: str, table: list[str], *, 
     with changing(console, "restore") as environment:
         refuse_in_production(environment.settings, "restore")
         found = _find(environment, source)
+        if table and not isinstance(found, Entry):
+            raise SettingsError(
+                "--table takes single tables from a backup of drydock's, not from a dump.",
+                hint=f"invoke restore {shlex.quote(source)} --into NAME",
+            )
         with (
             _recorded(console, environment, into) as change,
             console.phase("restore"),

@@ -249,6 +249,17 @@ def test_the_command_takes_a_file(scratch: Checkout, tmp_path: Path) -> None:
     scratch.run("restore.undo")
 
 
+def test_single_tables_of_a_dump_are_refused(scratch: Checkout, tmp_path: Path) -> None:
+    """`--table` is for backups: a dump that is given with it does not replace everything instead."""
+    path = tmp_path / "tables.sql"
+    path.write_text("CREATE TABLE only_this (id int);")
+    for source in (str(path), "-"):
+        told = scratch.run("restore", source, "--table", "only_this", "--yes", code=2).stderr
+        assert "--table takes single tables from a backup of drydock's, not from a dump" in told
+        assert f"invoke restore {source} --into NAME" in told
+    assert scratch.query("SELECT count(*) > 0 FROM messages") == [(True,)]
+
+
 def test_what_is_lost_is_asked_about_first(scratch: Checkout, tmp_path: Path) -> None:
     """Without an answer nothing is replaced where something could not be carried over, and it is shown what."""
     path = tmp_path / "partly.sql"
