@@ -19,7 +19,7 @@ from drydock.tasks.seeds import undo
 from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -54,33 +54,44 @@ if TYPE_CHECKING:
 def restore(  # noqa: PLR0913, PLR0917 - each is a flag, and Invoke gives all of them by name
     console: Console,
     source: str = "latest",
-    into: str = "",
+    into: str | None = None,
     table: list[str] = [],  # noqa: B006 - Invoke's own form of a flag that may be repeated
-    at: str = "",
-    before_xid: str = "",
-    lsn: str = "",
-    mark: str = "",
+    at: str | None = None,
+    before_xid: str | None = None,
+    lsn: str | None = None,
+    mark: str | None = None,
     latest: bool = False,
-    timeline: str = "",
+    timeline: str | None = None,
     plan: bool = False,
-    branch: str = "",
+    branch: str | None = None,
     replace: bool = False,
-    cluster: str = "",
+    cluster: str | None = None,
     yes: bool = False,
     json: bool = False,
 ) -> None:
     """Go back to a backup or to a moment, or take in somebody's dump. What it replaces is kept."""
-    moment = (at, before_xid, lsn, mark, latest, timeline, plan, branch, replace, cluster)
-    if any(moment):
+    given = {"at": at, "before_xid": before_xid, "lsn": lsn, "mark": mark, "timeline": timeline}
+    _refuse_empty(source, table, {"into": into, "branch": branch, "cluster": cluster, **given})
+    words = {name: word or "" for name, word in given.items()}
+    if any((*words.values(), latest, plan, branch, replace, cluster)):
         _refuse_with_a_moment(source, into)
-        words = {"at": at, "before_xid": before_xid, "lsn": lsn, "mark": mark, "timeline": timeline}
-        wanted = rewinds.Wanted(plan=plan, branch=branch, tables=table, replace=replace, cluster=cluster, yes=yes)
+        wanted = rewinds.Wanted(
+            plan=plan, branch=branch or "", tables=table, replace=replace, cluster=cluster or "", yes=yes
+        )
         rewinds.go_back(console, {**words, "latest": latest}, wanted)
     else:
-        _from_backup(console, source, into, table, yes=yes)
+        _from_backup(console, source, into or "", table, yes=yes)
 
 
-def _refuse_with_a_moment(source: str, into: str) -> None:
+def _refuse_empty(source: str, tables: list[str], given: Mapping[str, str | None]) -> None:
+    """Stop at a shell's variable that was not set: taken for a flag that was not given, it would replace the data."""
+    empty = [name for name, word in given.items() if word == ""] + (["table"] if "" in tables else [])
+    if empty or not source:
+        what = f"--{empty[0].replace('_', '-')}" if empty else "The name of the backup"
+        raise SettingsError(f"{what} is empty.", hint="Is a variable of the shell not set? invoke --help restore")
+
+
+def _refuse_with_a_moment(source: str, into: str | None) -> None:
     if into or source != "latest":
         what = "--into" if into else f"The backup {source!r}"
         raise SettingsError(f"{what} and a moment to go back to cannot be had together.", hint="invoke --help restore")
