@@ -72,9 +72,8 @@ class Checkout:
     def database_url(self, role: Role, database: str = "", *, password: bool = True) -> str:
         """A libpq URL for `role`; without the password where people will read it."""
         secret = f":{quote(role.password, safe='')}" if password else ""
-        return (
-            f"postgresql://{role.name}{secret}@{HOST}:{self.state.postgres_port}/{database or self.settings.database}"
-        )
+        path = quote(database or self.settings.database, safe="")
+        return f"postgresql://{role.name}{secret}@{HOST}:{self.state.postgres_port}/{path}"
 
     def redis_url(self, *, password: bool = True) -> str:
         """The Redis URL; without the password where people will read it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 if TYPE_CHECKING:
@@ -33,3 +34,32 @@ def test_an_empty_value_is_not_taken_for_none(shop: Checkout, flag: str) -> None
     told = shop.run("restore", *words, "--yes", code=2).stderr
     assert f"--{flag} is empty" in told if flag != "source" else "The name of the backup is empty" in told
     assert shop.query(COUNT) == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["app__coming", "app__try_x", "app__previous", "app__mine"])
+def test_drydocks_own_names_are_not_given_away(shop: Checkout, name: str) -> None:
+    """A database of such a name would be dropped by the next task, or taken for another."""
+    before = shop.query("SELECT datname FROM pg_database ORDER BY 1")
+    told = shop.run("restore", "docs", "--into", name, code=3).stderr
+    assert f"Cannot restore into {name}: drydock's own databases have the names that begin with app__" in told
+    assert shop.query("SELECT datname FROM pg_database ORDER BY 1") == before
+
+
+def test_a_name_that_postgres_would_cut_is_refused(shop: Checkout) -> None:
+    """63 bytes are the longest, not characters."""
+    assert "has 64 bytes" in shop.run("restore", "docs", "--into", "ä" * 32, code=3).stderr
+    longest = "ä" * 31 + "b"
+    assert shop.json("restore", "docs", "--into", longest)["database"] == longest
+    shop.query(f'DROP DATABASE "{longest}"')
+
+
+@pytest.mark.parametrize("name", ["o'brien x", r"back\slash", "a=b", "100%/?#"])
+def test_any_other_name_is_a_database(shop: Checkout, name: str) -> None:
+    """Whatever characters it has, the backup is loaded into it, and the URL that is told leads there."""
+    told = shop.run("restore", "docs", "--into", name).stdout
+    assert shop.query(COUNT, database=name) == [(1194,)]
+    url = told.split()[-1]
+    environment = shop.environment
+    with psycopg.connect(url, password=environment.app.password) as connection:
+        assert connection.info.dbname == name
+    shop.query(f'DROP DATABASE "{name}"')

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from drydock import postgres
 from drydock.backup import contents, encryption, packing, pg_program, vector_indexes, workspace
@@ -224,7 +225,7 @@ def _run(
         "--exit-on-error",
         "--verbose",
         *options,
-        f"--dbname=dbname='{database}' options='{SESSION}'",
+        f"--dbname={make_conninfo(dbname=database, options=SESSION)}",
         DUMP,
     ]
     process = start("pg_restore", arguments, role=role, folder=folder, stdout=subprocess.DEVNULL)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
+LONGEST = 63  # bytes of a name (manual 4.1.1)
+
 
 @dataclass(frozen=True)
 class Dealings:
@@ -136,6 +138,7 @@ def _beside(environment: Environment, into: str) -> Iterator[str]:
     """
     live = environment.settings.database
     name = into or live + template.COMING
+    _refuse_name(live, into)
     with postgres.administer(environment) as connection:
         template.heal(environment, connection)
         if into and postgres.exists(connection, into):
@@ -147,6 +150,15 @@ def _beside(environment: Environment, into: str) -> Iterator[str]:
         with postgres.administer(environment) as connection:
             template.drop(connection, name)
         raise
+
+
+def _refuse_name(live: str, into: str) -> None:
+    hint, size = "Choose another name for --into.", len(into.encode())
+    if into.startswith(f"{live}__"):
+        own = f"drydock's own databases have the names that begin with {live}__"
+        raise RefusedError(f"Cannot restore into {into}: {own}.", hint=hint)
+    if size > LONGEST:
+        raise RefusedError(f"Cannot restore into {into}: it has {size} bytes, a name {LONGEST} at most.", hint=hint)
 
 
 def _put_in_place(
