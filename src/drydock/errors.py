@@ -56,9 +56,22 @@ class NotReadyError(DrydockError):
 
 
 class MigrationError(DrydockError):
-    """A migration, or the history of migrations, failed."""
+    """A migration, or the history of migrations, failed.
+
+    Args:
+        message: as for every error.
+        hint: as for every error.
+        left: what the failure left of it and where the database is, as further sentences of the message.
+
+    Attributes:
+        reason: the message without these sentences.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str = "", left: str = "") -> None:
+        super().__init__(f"{message} {left}" if left else message, hint=hint)
+        self.reason = message
 
 
 class SeedError(DrydockError):

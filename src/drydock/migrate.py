@@ -252,8 +252,8 @@ def _failure(error: Exception, running: list[Any], stays_at: list[str]) -> Drydo
         )
     step = running[0]
     return MigrationError(
-        f"Migration {_one_revision(step)} ({step.doc}) failed: {_cause(error)}."
-        f" Nothing of it was kept; the database is at {', '.join(stays_at) or 'the beginning'}.",
+        f"Migration {_one_revision(step)} ({step.doc}) failed: {_cause(error)}.",
+        left=f"Nothing of it was kept; the database is at {', '.join(stays_at) or 'the beginning'}.",
         hint="Correct the migration, then: invoke migrate",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.checkout import Checkout
 
@@ -63,3 +65,19 @@ def test_any_other_name_is_a_database(shop: Checkout, name: str) -> None:
     with psycopg.connect(url, password=environment.app.password) as connection:
         assert connection.info.dbname == name
     shop.query(f'DROP DATABASE "{name}"')
+
+
+def test_what_cannot_be_migrated_replaces_nothing_and_can_be_had_beside(shop: Checkout, tmp_path: Path) -> None:
+    """A dump of the schema alone has no revision: that is told of the dump, not of the live database."""
+    path = tmp_path / "schema.sql"
+    process = shop.environment.engine.run("pg_dump", ["--schema-only"], stdout=subprocess.PIPE)
+    path.write_bytes(process.communicate()[0])
+    told = shop.run("restore", str(path), "--yes", code=6).stderr
+    assert f"{path} could not be migrated, and nothing was replaced: Migration " in told
+    assert "already exists" in told
+    assert "the database is at" not in told
+    assert "--into NAME" in told
+    beside = shop.json("restore", str(path), "--into", "o'brien 100%", "--yes")
+    assert "already exists" in beside["unmigrated"]
+    assert shop.query(COUNT, database="o'brien 100%") == [(0,)]
+    shop.query('DROP DATABASE "o\'brien 100%"')

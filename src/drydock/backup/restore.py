@@ -12,7 +12,7 @@ from psycopg import sql
 
 from drydock import migrate, postgres, redis_client, revisions, stale_redis, template
 from drydock.backup import encryption, load, origin, redis_copy
-from drydock.errors import DrydockError, RefusedError
+from drydock.errors import DrydockError, MigrationError, RefusedError
 from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Restored:
         previous: where the data from before is kept; empty where nothing was replaced.
         tables: those that were brought back, where it was not all.
         migrated: the migrations that ran after it.
+        unmigrated: why not all of them could, where it was restored beside all the same.
         created_roles: roles that had to be created; they cannot log in.
         redis: `flushed`, `restored` or `left alone`.
         carried: what a dump of somebody else's brought; None for a backup of ours.
@@ -65,6 +66,7 @@ class Restored:
     previous: str = ""
     tables: list[str] = field(default_factory=list)
     migrated: list[str] = field(default_factory=list)
+    unmigrated: str = ""
     created_roles: list[str] = field(default_factory=list)
     redis: str = "left alone"
     carried: Carried | None = None
@@ -165,7 +167,15 @@ def _put_in_place(
     environment: Environment, name: str, result: Restored, dealings: Dealings, *, keep_beside: bool
 ) -> None:
     """Migrate what was restored, and give it the live name."""
-    result.migrated = _migrate(environment, name, dealings)
+    try:
+        result.migrated = _migrate(environment, name, dealings)
+    except MigrationError as error:
+        if not keep_beside:
+            raise MigrationError(
+                f"{result.source} could not be migrated, and nothing was replaced: {error.reason}",
+                hint="Restore it beside, where it may stay as it is: --into NAME.",
+            ) from error
+        result.unmigrated = error.message
     # Whatever was restored, the seeds of a first start do not belong into it.
     with postgres.connect(environment, environment.owner, name) as connection:
         if not postgres.facts(connection, ["seeded"]):

@@ -171,6 +171,8 @@ def _lines(result: Restored, environment: Environment) -> Iterator[str]:
         yield f"  created the roles {', '.join(result.created_roles)}; they cannot log in"
     if result.migrated:
         yield f"  migrated by {', '.join(result.migrated)}"
+    if result.unmigrated:
+        yield f"  not migrated to the end: {result.unmigrated}"
     if result.previous:
         yield f"Redis: {result.redis}. The data from before is kept as {result.previous}."
     else:
