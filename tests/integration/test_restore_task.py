@@ -67,6 +67,22 @@ def test_any_other_name_is_a_database(shop: Checkout, name: str) -> None:
     shop.query(f'DROP DATABASE "{name}"')
 
 
+def test_a_label_goes_before_a_file_of_that_name(shop: Checkout) -> None:
+    """A backup's label, its name and `latest` mean the backup; the folder beside needs a slash."""
+    for name in ("docs", "latest"):
+        (shop.root / name).mkdir()
+        shop.run("restore", name, "--into", "labelled")
+        assert shop.query(COUNT, database="labelled") == [(1194,)]
+        shop.query("DROP DATABASE labelled")
+        assert "a folder without toc.dat" in shop.run("restore", f"./{name}", code=1).stderr
+        (shop.root / name).rmdir()
+    (shop.root / "2").write_text("CREATE TABLE by_its_file ();")  # as every backup's name begins, too
+    shop.run("restore", "2", "--into", "labelled", "--yes")
+    assert shop.query("SELECT to_regclass('by_its_file') IS NOT NULL", database="labelled") == [(True,)]
+    shop.query("DROP DATABASE labelled")
+    (shop.root / "2").unlink()
+
+
 def test_what_cannot_be_migrated_replaces_nothing_and_can_be_had_beside(shop: Checkout, tmp_path: Path) -> None:
     """A dump of the schema alone has no revision: that is told of the dump, not of the live database."""
     path = tmp_path / "schema.sql"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @command(
     help={
-        "source": "A backup (its name, a beginning of it, its label, latest), a dump's file or folder, or - for stdin.",
+        "source": "A backup (its name, its label, latest, a beginning of its name), a dump's path, or - for stdin.",
         "into": "Restore beside, as a database of this name.",
         "table": "Bring back only this table's rows; may be given several times.",
         "at": 'Go back to a moment: "10 minutes ago", "14:05", "yesterday 18:00" or ISO 8601.',
@@ -151,14 +151,21 @@ def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
 
     if source == "-":
         return sys.stdin.buffer
-    path = Path(source)
+    backups, path = dump.catalogue(environment), Path(source)
+    if source == catalogue.LATEST or any(source in _words(entry) for entry in backups.entries()):
+        return backups.find(source)
     if path.is_dir() and (path / manifest.FILE).exists():
         return catalogue.at(path.absolute())
     if path.exists():
         return path
     if len(path.parts) > 1:
         raise DrydockError(f"There is no file or folder {source}.", hint="invoke backup.list names the backups.")
-    return dump.catalogue(environment).find(source)
+    return backups.find(source)
+
+
+def _words(entry: Entry) -> tuple[str, ...]:
+    """What goes before a file that is called so here, which can be had by its path."""
+    return (entry.name, entry.manifest.label) if entry.manifest else (entry.name,)
 
 
 def _lines(result: Restored, environment: Environment) -> Iterator[str]:
