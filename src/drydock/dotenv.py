@@ -43,6 +43,13 @@ def fill(text: str, names: list[str]) -> str:
     return text
 
 
+def assignment(name: str, value: str) -> str:
+    """The line that gives a variable this value, quoted only where it has to be."""
+    if re.search(r"""^['"\s]|\s#|\s$""", value):
+        value = "'" + re.sub(r"[\\']", r"\\\g<0>", value) + "'"
+    return f"{name}={value}"
+
+
 def example(settings: Settings) -> Path:
     """The checkout's own .env.example where it knows drydock's variables, else the one that comes with drydock."""
     own = settings.root / ".env.example"

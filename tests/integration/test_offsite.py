@@ -755,3 +755,12 @@ def test_keygen_prints_what_env_needs(checkout: Checkout, tmp_path: Path) -> Non
         "identity": str(path),
         "made": False,
     }
+
+
+def test_keygen_prints_lines_that_env_gives_back(checkout: Checkout, tmp_path: Path) -> None:
+    """Also of a path that .env would take for a value and a comment, or for quotes."""
+    path = tmp_path / "keys #1" / """it's "mine".age"""
+    said = checkout.run("backup.keygen", "--path", str(path)).stdout
+    lines = [line for line in said.splitlines() if line.startswith("BACKUP_")]
+    (checkout.root / ".env").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert checkout.json("backup.keygen")["identity"] == str(path)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from drydock import dotenv
 from drydock.settings import SECRETS, load, read_dotenv
 
@@ -45,3 +47,25 @@ def test_passwords_of_the_environment_are_not_written(tmp_path: Path) -> None:
     """A password that comes from the process environment gets no line of its own."""
     dotenv.ensure(load(tmp_path, {"REDIS_PASSWORD": "from-the-environment"}))
     assert not read_dotenv(tmp_path / ".env")["REDIS_PASSWORD"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/home/ada/key.age",
+        "my key #1.age",
+        "it's",
+        '"quoted".age',
+        "back\\slash",
+        "ends\\",
+        "'a'",
+        "$HOME/${x}",
+        "#",
+        "ü =x",
+    ],
+)
+def test_a_line_gives_its_value_back(tmp_path: Path, value: str) -> None:
+    """Whatever a path has in it; and what needs no quotes has none."""
+    (tmp_path / ".env").write_text(f"A=1\n{dotenv.assignment('KEY', value)}\nB=2\n", encoding="utf-8")
+    assert read_dotenv(tmp_path / ".env") == {"A": "1", "KEY": value, "B": "2"}
+    assert dotenv.assignment("KEY", "/home/ada/key-1.age") == "KEY=/home/ada/key-1.age"

@@ -85,6 +85,7 @@ def remote(console: Console, json: bool = False) -> None:
 @command(help={"path": "Where the private key goes; BACKUP_IDENTITY or ~/.config/drydock/PROJECT.age by default."})
 def keygen(console: Console, path: str = "", json: bool = False) -> None:
     """Make the pair of keys that encrypts backups, prove that it works, and say what to put into .env."""
+    from drydock import dotenv
     from drydock.backup import keys
 
     current = settings()
@@ -95,7 +96,7 @@ def keygen(console: Console, path: str = "", json: bool = False) -> None:
         [
             f"{'Made' if made else 'Kept'} {identity}; it reads back what is encrypted to it. Put into .env:",
             f"BACKUP_RECIPIENTS={','.join(dict.fromkeys((*current.backup_recipients, recipient)))}",
-            f"BACKUP_IDENTITY={identity}",
+            dotenv.assignment("BACKUP_IDENTITY", str(identity)),
         ],
     )
     console.note("Without this file no backup encrypted to it can ever be read: keep a copy where the backups are not.")
