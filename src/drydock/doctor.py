@@ -12,7 +12,7 @@ import psycopg
 from drydock import migrate, ports, postgres, readiness, revisions
 from drydock.checks import Check, Status
 from drydock.environment import Environment, open_existing
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.files import others_can_read
 from drydock.settings import load, read_dotenv, variables
 
@@ -60,7 +60,7 @@ def _files(settings: Settings) -> Iterator[Check]:
     secrets = settings.folder / "secrets"
     for path in (settings.dotenv, *(sorted(secrets.iterdir()) if secrets.is_dir() else ())):
         if others_can_read(path):
-            yield Check("files:modes", Status.WARN, f"other users can read {path}", f"chmod 600 '{path}'")
+            yield Check("files:modes", Status.WARN, f"other users can read {path}", f"chmod 600 {word(path)}")
     unknown = sorted(name for name in read_dotenv(settings.dotenv) if _misspelt(name))
     for name in unknown:
         yield Check(

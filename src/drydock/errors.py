@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def word(path: Path | str) -> str:
+    """A path as one word of a command that a hint tells: quoted where a shell would take it for something else."""
+    return shlex.quote(str(path))
+
 
 class DrydockError(Exception):
     """A failure the user can act on.

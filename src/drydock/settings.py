@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drydock import rules
-from drydock.errors import SettingsError
+from drydock.errors import SettingsError, word
 from drydock.rules import variable
 
 if TYPE_CHECKING:
@@ -181,7 +181,9 @@ def read_dotenv(path: Path) -> dict[str, str]:
     try:
         values = dotenv_values(stream=io.StringIO(path.read_text("utf-8")), interpolate=False) if path.exists() else {}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"Cannot read {path}: {error}.", hint=f"Check its owner and mode: ls -l {path}") from error
+        raise SettingsError(
+            f"Cannot read {path}: {error}.", hint=f"Check its owner and mode: ls -l {word(path)}"
+        ) from error
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.files import write_atomic
 
 VERSION = 1
@@ -74,7 +74,7 @@ class StateFile:
         except (OSError, ValueError, TypeError) as error:
             raise DrydockError(
                 f"Cannot use {self.path}: {error}.",
-                hint=f"Move it away and run `invoke up`: mv {self.path} {self.path}.broken",
+                hint=f"Move it away and run `invoke up`: mv {word(self.path)} {word(f'{self.path}.broken')}",
             ) from error
 
     def write(self, state: State) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from drydock.errors import DrydockError, SettingsError
+from drydock.errors import DrydockError, SettingsError, word
 from drydock.files import others_can_read
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def read_identity(path: Path) -> Any:
     except OSError as error:
         raise DrydockError(f"Cannot read the identity {path}: {error.strerror}.", hint=HINT) from None
     if others_can_read(path):
-        raise DrydockError(f"Other users can read the identity {path}.", hint=f"chmod 600 {path}")
+        raise DrydockError(f"Other users can read the identity {path}.", hint=f"chmod 600 {word(path)}")
     try:
         if text.startswith(b"-----BEGIN"):
             return pyrage.ssh.Identity.from_buffer(text)

@@ -18,7 +18,7 @@ from drydock.engine import MAJOR
 from drydock.engine.process_table import inside, is_taken, wait_ended
 from drydock.engine.processes import clean_environment, end_all, read_pid, unprivileged
 from drydock.engine.wheels import postgres_home, program
-from drydock.errors import EngineError
+from drydock.errors import EngineError, word
 from drydock.files import sync_folder
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _logged(arguments: Sequence[str], log: Path, folder: Path, environment: dict
         text = done.stdout.decode(errors="replace").strip()
         telling = re.findall(r"\b(?:error|ERROR|FATAL|PANIC): +(.*)", text) or text.splitlines()
         reason = telling[-1].strip().rstrip(".") if telling else f"exit code {done.returncode}"
-        raise EngineError(f"Could not {doing}: {reason}.", hint=f"All it said: tail '{log}'")
+        raise EngineError(f"Could not {doing}: {reason}.", hint=f"All it said: tail {word(log)}")
 
 
 def _run_scripts(settings: Settings, data: Path, log: Path, report: Callable[[str], None]) -> None:
@@ -231,7 +231,7 @@ def _temporary_server(settings: Settings, data: Path, log: Path) -> Iterator[str
                 # A clean end: its checkpoint is what puts the scripts' work on disk before the cluster gets its name.
                 end_all(data)
     if server.returncode:
-        raise EngineError("The server for the initialisation scripts did not end well.", hint=f"tail '{log}'")
+        raise EngineError("The server for the initialisation scripts did not end well.", hint=f"tail {word(log)}")
 
 
 def _await_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None:
@@ -243,4 +243,4 @@ def _await_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None
                 return
         if wait_ended(server.pid, 0.02):
             break
-    raise EngineError("The server for the initialisation scripts does not start.", hint=f"tail '{log}'")
+    raise EngineError("The server for the initialisation scripts does not start.", hint=f"tail {word(log)}")

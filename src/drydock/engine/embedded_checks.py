@@ -9,6 +9,7 @@ from drydock.checks import Check, Status
 from drydock.engine import MAJOR, POSTGRES, wheels
 from drydock.engine.cluster import major_of
 from drydock.engine.processes import AS_USER, namespace_problem
+from drydock.errors import word
 from drydock.files import others_can_read
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def _namespace() -> Iterator[Check]:
 def _modes(engine: EmbeddedEngine) -> Iterator[Check]:
     for folder in (engine.folder, engine.folder / "volumes"):
         if folder.exists() and others_can_read(folder):
-            yield Check("embedded:modes", Status.WARN, f"other users can look into {folder}", f"chmod 700 '{folder}'")
+            yield Check(
+                "embedded:modes", Status.WARN, f"other users can look into {folder}", f"chmod 700 {word(folder)}"
+            )
 
 
 def _volume(engine: EmbeddedEngine) -> Check:

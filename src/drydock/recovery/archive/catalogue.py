@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drydock.backup.manifest import PackedFile
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.recovery.archive.folders import PARTIAL
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Catalogue:
             raise self._unusable(error) from error
 
     def _unusable(self, error: sqlite3.Error) -> DrydockError:
-        return DrydockError(f"Cannot use {self.path}: {error}.", hint=f"df -h '{self.path.parent}'; invoke doctor")
+        return DrydockError(f"Cannot use {self.path}: {error}.", hint=f"df -h {word(self.path.parent)}; invoke doctor")
 
     def _begin_anew(self) -> None:
         for suffix in ("", "-wal", "-shm"):  # the database with its own log and index

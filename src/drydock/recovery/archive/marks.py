@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from drydock.errors import DrydockError, RefusedError, SettingsError
+from drydock.errors import DrydockError, RefusedError, SettingsError, word
 from drydock.fault_points import Point, reached
 from drydock.files import write_atomic
 
@@ -148,7 +148,7 @@ def _read(path: Path) -> Mark:
             raise ValueError("it is not what was written")  # noqa: TRY301 - one sentence for all that is wrong
         return Mark(**{**raw, "kind": Kind(raw["kind"])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint=f"It cannot be restored to: rm '{path}'") from error
+        raise DrydockError(f"{path} is damaged: {error}.", hint=f"It cannot be restored to: rm {word(path)}") from error
 
 
 def _digest(document: dict[str, Any]) -> str:

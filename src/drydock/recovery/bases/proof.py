@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO
 
 from drydock.backup import encryption, pg_program, workspace
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.fault_points import Point, reached
 from drydock.recovery.bases import base, base_manifest
 from drydock.recovery.bases.base_manifest import Proof
@@ -91,5 +91,5 @@ def _refuse_full_disk(work: Path, which: Base) -> None:
     if free < needed:
         raise DrydockError(
             f"There is no room to unpack {which.name}: {needed:,} bytes are needed, {free:,} are free.",
-            hint=f"Make room, then: invoke archive.verify; df -h '{work.parent}'",
+            hint=f"Make room, then: invoke archive.verify; df -h {word(work.parent)}",
         )

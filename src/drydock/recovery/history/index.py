@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.recovery.history import index_file
 from drydock.recovery.history.row_counts import unpack
 from drydock.recovery.history.transactions import full_xid
@@ -288,7 +288,7 @@ class Index:
 
 
 def _unusable(path: Path, error: sqlite3.OperationalError) -> DrydockError:
-    return DrydockError(f"Cannot use {path}: {error}.", hint=f"df -h '{path.parent}'; invoke doctor")
+    return DrydockError(f"Cannot use {path}: {error}.", hint=f"df -h {word(path.parent)}; invoke doctor")
 
 
 def moment_of(microseconds: int) -> datetime:

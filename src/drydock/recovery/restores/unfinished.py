@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from drydock import stale_redis
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.files import write_atomic
 from drydock.recovery.archive.folders import Archive
 
@@ -59,7 +59,7 @@ def read(settings: Settings) -> Work | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint=f"rm '{path}'; invoke doctor") from error
+        raise DrydockError(f"{path} is damaged: {error}.", hint=f"rm {word(path)}; invoke doctor") from error
 
 
 def clear(environment: Environment, report: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drydock.backup import packing
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.recovery.archive import laying_out, marks
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import PART_FILE, PART_NAME
@@ -125,7 +125,7 @@ def _same_twice(bases: list[Base]) -> list[Finding]:
     for one in bases:
         before = seen.setdefault(one.manifest.identity, one.name)
         if before != one.name:
-            found.append(Finding(str(one.path), f"it is a copy of {before}", f"rm -r '{one.path}'"))
+            found.append(Finding(str(one.path), f"it is a copy of {before}", f"rm -r {word(one.path)}"))
     return found
 
 
@@ -167,10 +167,10 @@ def _strange(archive: Archive, parts: list[Part]) -> list[Finding]:
         if PART_NAME.fullmatch(path.name) and path.name not in belong:
             found.append(Finding(str(path), f"it has no {PART_FILE}", RESTORED))
         elif path.name not in belong and not path.name.startswith("."):
-            found.append(Finding(str(path), FOREIGN, f"rm -r '{path}', once you know what it is"))
+            found.append(Finding(str(path), FOREIGN, f"rm -r {word(path)}, once you know what it is"))
     for path in sorted(archive.marks.glob("[!.]*.json")):
         try:
             marks.find(archive, path.stem)
         except DrydockError as error:
             found.append(Finding(str(path), error.message, error.hint))
-    return found + [Finding(str(path), UNREADABLE, f"rm '{path}'") for path in relations.damaged(archive)]
+    return found + [Finding(str(path), UNREADABLE, f"rm {word(path)}") for path in relations.damaged(archive)]

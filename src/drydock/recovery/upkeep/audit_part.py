@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drydock.backup import packing
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.recovery.archive.folders import PART_FILE, PARTIAL, plain_name
 from drydock.recovery.wal import pages
 from drydock.recovery.wal.positions import (
@@ -74,7 +74,7 @@ class Files:
                 continue
             problem = self._problem(path, being_written=being_written)
             if problem:
-                fix = f"rm '{path}', once you know what it is" if problem == FOREIGN else LOST
+                fix = f"rm {word(path)}, once you know what it is" if problem == FOREIGN else LOST
                 found.append(Finding(str(path), problem, fix))
         timelines = {one.segment.timeline for one in self.segments} - self.descents.keys()
         return found + [

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from drydock.errors import DrydockError, RefusedError
+from drydock.errors import DrydockError, RefusedError, word
 from drydock.files import write_atomic
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ class JournalFile:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DrydockError(
                 f"Cannot use {self.path}: {error}.",
-                hint=f"Move it away, it is made anew from the marks: mv '{self.path}' '{self.path}.broken'",
+                hint="Move it away, it is made anew from the marks:"
+                f" mv {word(self.path)} {word(f'{self.path}.broken')}",
             ) from error
 
     def write(self, journal: Journal) -> None:
