@@ -147,13 +147,22 @@ def test_a_table_comes_with_what_it_refers_to(shop: Checkout) -> None:
 
 
 def test_a_schema_only_backup_has_no_rows(shop: Checkout) -> None:
-    """--schema-only is proven too, and restores to empty tables at the same revision."""
+    """It is proven too and restores to empty tables at the same revision: over rows with a yes, never as `latest`."""
+    whole = shop.json("backup", "--no-verify")["name"]
     made = shop.json("backup", "--schema-only", "--label", "schema")
     assert (made["rows"], made["schema_only"]) == (1, True)
     assert made["proven"]
     shop.run("restore", "schema", "--into", "bare")
     assert shop.query(COUNT, database="bare") == [(0,)]
     shop.query("DROP DATABASE bare")
+    shop.query("UPDATE users SET name = 'Before'")
+    assert shop.json("restore")["source"] == whole
+    assert shop.query("SELECT count(*) FROM users WHERE name = 'Before'") == [(0,)]
+    assert "is of the schema alone" in shop.run("restore", "schema", code=3).stderr
+    assert shop.query(COUNT) == [(1194,)]
+    shop.run("restore", "schema", "--yes")
+    assert shop.query(COUNT) == [(0,)]
+    shop.run("restore.undo")
 
 
 def test_single_tables_come_back(shop: Checkout, seeded: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from drydock.fault_points import Point
 from drydock.state import StateFile
+from tests.backups import make_backup
 from tests.checkout import Checkout
 from tests.s3 import serving
 
@@ -92,6 +93,16 @@ def test_what_cannot_be_begun_starts_nothing(
     state = StateFile(newcomer.root / ".drydock").read()
     assert state
     assert state.engine == ""
+
+
+def test_nobody_begins_with_a_part_unasked(newcomer: Checkout) -> None:
+    """Where only a backup of the schema is here, the latest is the repository's; without one, what is here is named."""
+    part = make_backup(newcomer.root / "backups" / "dumps", schema_only=True).name
+    begin = ("up", "--from-backup", "latest")
+    told = newcomer.run(*begin, code=1, BACKUP_REPOSITORY="").stderr
+    assert "There is no whole backup" in told
+    assert f"invoke up --from-backup {part}" in told
+    assert "The backup is encrypted" in newcomer.run(*begin, code=1, BACKUP_IDENTITY="").stderr
 
 
 def test_production_is_refused(newcomer: Checkout) -> None:

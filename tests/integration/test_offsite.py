@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -558,10 +559,12 @@ def test_a_disk_that_is_full_or_read_only_is_one_sentence(tmp_path: Path, here: 
 )
 def test_a_backup_is_found_as_here(own_s3: Store, wanted: str, found: str) -> None:
     """By name, by a beginning, by label, or the latest; what is near or fits too is named."""
-    (own_s3.folder / "manifests").mkdir(parents=True, exist_ok=True)
+    folder = own_s3.folder / "manifests"
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("20261121T120000Z-monday", "20261122T120000Z-tuesday", "20261123T120000Z"):
-        (own_s3.folder / f"manifests/{name}.json").touch()
-    (own_s3.folder / "manifests/readme.txt").touch()
+        manifest.write(Manifest(name=name, sequence=0, made=""), folder)
+        (folder / manifest.FILE).rename(folder / f"{name}.json")
+    (folder / "readme.txt").touch()
     remote = own_s3.remote()
     if found in remote.names():
         assert remote.find(wanted) == found
@@ -584,6 +587,16 @@ def test_the_newest_is_told_by_its_name(own_s3: Store, here: Catalogue) -> None:
             entry = draft.finish(Manifest(name="", sequence=0, made=""))
         push(entry, own_s3.remote())
     assert own_s3.remote().names() == ["20261120T120000Z", "20261119T120000Z"]
+
+
+def test_the_latest_there_is_the_newest_whole_one(own_s3: Store, here: Catalogue) -> None:
+    """A backup of the schema alone, or of single tables, is the latest only where there is no other."""
+    whole = Manifest(name="", sequence=0, made="")
+    parts = [replace(whole, schema_only=True), replace(whole, tables_only=["public.users"])]
+    for days, made in enumerate((*parts, whole, whole)):
+        with here.writing("", NOW - timedelta(days=days)) as draft:
+            push(draft.finish(made), own_s3.remote())
+        assert own_s3.remote().find("latest") == ("20261121T120000Z" if days < 2 else "20261119T120000Z")
 
 
 def test_two_pulls_of_one_backup_do_not_meet(own_s3: Store, here: Catalogue, there: Catalogue) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drydock import postgres, template
-from drydock.backup import encryption, load, restore
+from drydock.backup import choosing, encryption, load, restore
 from drydock.backup.catalogue import Catalogue
 from drydock.errors import DrydockError, RefusedError
 
@@ -25,9 +25,15 @@ def find(settings: Settings, wanted: str, console: Console) -> Entry:
     """The backup called `wanted`, fetched from the repository where this checkout has none; every file is checked.
 
     Raises:
-        DrydockError: where there is none in either place, it is damaged, or the key to it is missing.
+        DrydockError: where there is none in either place, it is damaged, or the key to it is missing; and where
+            `latest` finds no whole one: who begins with a part says so.
     """
     entry = _here(settings, wanted) or _fetch(settings, wanted, console)
+    if wanted == choosing.LATEST and _partial(entry):
+        raise DrydockError(
+            f"There is no whole backup: the latest, {entry.name}, is of the schema alone or of single tables.",
+            hint=f"invoke up --from-backup {entry.name}  begins with that all the same",
+        )
     with console.phase("check the backup"):
         load.check_files(entry, encryption.sealing(settings))
     return entry
@@ -73,11 +79,17 @@ def begin(environment: Environment, entry: Entry, console: Console) -> restore.R
 
 def _here(settings: Settings, wanted: str) -> Entry | None:
     try:
-        return Catalogue(settings.backups / "dumps").find(wanted)
+        found = Catalogue(settings.backups / "dumps").find(wanted)
     except DrydockError:
         if not settings.backup_repository:
             raise
         return None
+    whole_elsewhere = wanted == choosing.LATEST and _partial(found) and settings.backup_repository
+    return None if whole_elsewhere else found
+
+
+def _partial(entry: Entry) -> bool:
+    return entry.manifest is not None and entry.manifest.partial
 
 
 def _fetch(settings: Settings, wanted: str, console: Console) -> Entry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -13,8 +12,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from drydock.backup import choosing, workspace
 from drydock.backup import manifest as manifests
-from drydock.backup import workspace
 from drydock.errors import BusyError, DrydockError, SettingsError
 from drydock.fault_points import Point, reached
 from drydock.files import sync_folder, write_atomic
@@ -29,7 +28,6 @@ NAME = re.compile(r"\d{8}T\d{6}Z(-[a-z0-9][a-z0-9._-]*)?")
 LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 ARRIVING = ".arriving-"
 PROOF, PIN = "proof.json", "pin.json"
-LATEST = "latest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +56,6 @@ class Entry:
     def name(self) -> str:
         """The folder's name."""
         return self.path.name
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """Where it stands among the others: a backup's sequence number counts, not the clock."""
-        return (self.manifest.sequence if self.manifest else 0, self.name)
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -93,10 +86,14 @@ class Catalogue:
             return []
         with os.scandir(self.folder) as inside:
             found = [_entry(self.folder / one.name) for one in inside if NAME.fullmatch(one.name) and one.is_dir()]
-        return sorted(found, key=lambda entry: entry.order, reverse=True)
+        return choosing.newest_first(found)
 
-    def find(self, wanted: str) -> Entry:
+    def find(self, wanted: str, *, own: str = "") -> Entry:
         """The usable backup called `wanted`: its name, a beginning that only one has, its label, or `latest`.
+
+        Args:
+            wanted: what it is called; `latest` is the newest whole one.
+            own: identity of a checkout whose backups `latest` takes rather than those of others.
 
         Raises:
             DrydockError: where none or several fit (naming what is near), or it cannot be used.
@@ -104,7 +101,7 @@ class Catalogue:
         entries = self.entries()
         if not entries:
             raise DrydockError(f"There is no backup in {self.folder}.", hint="invoke backup")
-        entry = _pick(entries, wanted)
+        entry = _pick(entries, wanted, own)
         if entry.manifest is None:
             raise DrydockError(f"The backup {entry.name} cannot be used: {entry.problem}", hint="invoke backup.list")
         return entry
@@ -161,7 +158,7 @@ class Catalogue:
 
     def next_sequence(self) -> int:
         """One more than the highest there is."""
-        return max((entry.order[0] for entry in self.entries()), default=0) + 1
+        return max((entry.manifest.sequence for entry in self.entries() if entry.manifest), default=0) + 1
 
 
 @dataclass
@@ -252,24 +249,12 @@ def _entry(path: Path) -> Entry:
         return Entry(path, None, error.message)
 
 
-def _pick(entries: list[Entry], wanted: str) -> Entry:
-    if wanted == LATEST:
-        usable = [entry for entry in entries if entry.manifest]
-        return usable[0] if usable else entries[0]
-    exact = [entry for entry in entries if entry.name == wanted]
-    labelled = [entry for entry in entries if entry.manifest and entry.manifest.label == wanted]
-    fitting = exact or labelled or [entry for entry in entries if entry.name.startswith(wanted)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = ", ".join(entry.name for entry in fitting[:5]) + (", …" if len(fitting) > 5 else "")  # noqa: PLR2004 - a line's worth
-        raise DrydockError(f"{wanted!r} fits {len(fitting)} backups: {names}.", hint="Give more of the name.")
-    words = [word for entry in entries for word in (entry.name, entry.manifest.label if entry.manifest else "") if word]
-    near = difflib.get_close_matches(wanted, words, n=1, cutoff=0.5)
-    raise DrydockError(
-        f"There is no backup called {wanted!r}.{f' Did you mean {near[0]}?' if near else ''}",
-        hint="invoke backup.list",
-    )
+def _pick(entries: list[Entry], wanted: str, own: str) -> Entry:
+    if wanted == choosing.LATEST:
+        return choosing.latest(entries, own)
+    labels = {entry.name: entry.manifest.label if entry.manifest else "" for entry in entries}
+    name = choosing.named(wanted, labels, listing="invoke backup.list")
+    return next(entry for entry in entries if entry.name == name)
 
 
 def _read_json(path: Path) -> dict[str, object] | None:

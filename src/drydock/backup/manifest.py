@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from drydock import hashed_json
@@ -42,7 +43,7 @@ class Manifest:
 
     Attributes:
         name: of the folder.
-        sequence: one more than that of the newest backup there was; orders backups whatever the clock said.
+        sequence: one more than the highest there was; orders backups of one origin whatever the clock said.
         made: when the snapshot was taken, UTC, ISO 8601.
         label: the user's word for it; may be empty.
         tool: drydock's version.
@@ -110,6 +111,26 @@ class Manifest:
     def rows(self) -> int:
         """Rows in all tables."""
         return sum(table.rows for table in self.tables.values())
+
+    @property
+    def origin(self) -> tuple[str, str, str]:
+        """The database it is of, in its checkout and project: within one, sequence numbers tell what is newer."""
+        return (self.project, self.checkout, self.database)
+
+    @property
+    def partial(self) -> bool:
+        """True where it is of the schema alone, or of some tables' rows."""
+        return self.schema_only or bool(self.tables_only)
+
+    @property
+    def moment(self) -> datetime:
+        """When the snapshot was taken.
+
+        Raises:
+            ValueError: where `made` is no time.
+        """
+        found = datetime.fromisoformat(self.made)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 _KNOWN = frozenset(one.name for one in fields(Manifest))

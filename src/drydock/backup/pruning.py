@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from drydock.backup import retention
@@ -86,20 +85,20 @@ def _candidate(entry: Entry) -> Candidate:
     if manifest is None:
         raise DrydockError(entry.problem)
     try:
-        made = datetime.fromisoformat(manifest.made)
+        made = manifest.moment
     except ValueError as error:
         raise DrydockError(f"It does not say when it was made: {error}.") from error
     return Candidate(
         name=entry.name,
-        made=made if made.tzinfo else made.replace(tzinfo=UTC),
+        made=made,
         worth=_worth(entry),
-        origin=(manifest.project, manifest.checkout, manifest.database),
+        origin=manifest.origin,
         pinned=entry.pinned,
     )
 
 
 def _worth(entry: Entry) -> Worth:
     assert entry.manifest is not None
-    if entry.manifest.schema_only or entry.manifest.tables_only:
+    if entry.manifest.partial:
         return Worth.PARTIAL
     return Worth.PROVEN if entry.proof else Worth.UNPROVEN

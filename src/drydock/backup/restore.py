@@ -86,6 +86,8 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, *, into:
     manifest = load.check_files(entry, encryption.sealing(environment.settings))
     reached(Point.RESTORE_FILES_CHECKED)
     _ask_about_origin(environment, manifest, dealings)
+    if manifest.schema_only and not into:
+        dealings.ask(f"{entry.name} is of the schema alone. Put its empty tables in the place of your rows?")
     result = Restored(source=entry.name, database=into or environment.settings.database)
     with _beside(environment, into) as name:
         loaded = load.load(environment, entry, name, dealings.progress)

@@ -160,7 +160,7 @@ def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
         return path
     if len(path.parts) > 1:
         raise DrydockError(f"There is no file or folder {source}.", hint="invoke backup.list names the backups.")
-    return backups.find(source)
+    return backups.find(source, own=environment.state.checkout)
 
 
 def _words(entry: Entry) -> tuple[str, ...]:

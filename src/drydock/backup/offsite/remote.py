@@ -10,14 +10,14 @@ HASH is the beginning of the manifest's hash, so that two backups of one name ne
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from drydock.backup import choosing
 from drydock.backup import manifest as manifests
-from drydock.backup.catalogue import LATEST, NAME
+from drydock.backup.catalogue import NAME
 from drydock.backup.offsite.object_store import Repository
 from drydock.backup.offsite.together import together
 from drydock.errors import DrydockError, SettingsError
@@ -77,29 +77,22 @@ class Remote:
     def find(self, wanted: str) -> str:
         """The name of the backup called `wanted`: its name, a beginning that only one has, its label, or `latest`.
 
+        `latest` is the newest whole one; a partial one only where there is no other.
+
         Raises:
-            DrydockError: where none or several fit.
+            DrydockError: where none or several fit, or what `latest` may mean is damaged.
         """
         names = self.names()
         if not names:
             raise DrydockError(f"There is no backup in {self.address}.", hint="invoke backup.push")
-        if wanted == LATEST:
-            return names[0]
-        label = f"Z-{wanted}"
-        fitting = [name for name in names if name == wanted] or [name for name in names if name.endswith(label)]
-        fitting = fitting or [name for name in names if name.startswith(wanted)]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            raise DrydockError(
-                f"{wanted!r} fits {len(fitting)} backups in {self.address}: {', '.join(fitting[:5])}.",
-                hint="Give more of the name.",
-            )
-        near = difflib.get_close_matches(wanted, [*names, *(name[17:] for name in names)], n=1, cutoff=0.5)
-        raise DrydockError(
-            f"There is no backup called {wanted!r} in {self.address}.{f' Did you mean {near[0]}?' if near else ''}",
-            hint="invoke backup.remote",
-        )
+        if wanted == choosing.LATEST:
+            return next((name for name in names if self._whole(name)), names[0])
+        labels = {name: name[len("YYYYMMDDTHHMMSSZ-") :] for name in names}
+        return choosing.named(wanted, labels, place=f" in {self.address}", listing="invoke backup.remote")
+
+    def _whole(self, name: str) -> bool:
+        found = self.document(name)
+        return found is not None and not found.manifest.partial
 
     def listing(self) -> list[Listed]:
         """All complete backups with what their manifests say, newest first."""

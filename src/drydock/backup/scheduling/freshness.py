@@ -73,8 +73,7 @@ def _proven(folder: Path) -> datetime | None:
 
     try:
         manifest = manifests.read(folder)
-        partial = manifest.schema_only or manifest.tables_only
-        return None if partial or Entry(folder, manifest).proof is None else _parsed(manifest.made)
+        return None if manifest.partial or Entry(folder, manifest).proof is None else manifest.moment
     except (DrydockError, ValueError):
         # backup.list and backup.prune tell what is wrong with it; here it is no proof.
         return None
