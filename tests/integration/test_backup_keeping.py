@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.backup.catalogue import PIN
+from drydock.backup.catalogue import PIN, PROOF
 from tests.backups import NOW, make_backup, make_many
 from tests.checkout import Checkout
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def shop(tmp_path: Path) -> Checkout:
     """A checkout that was never up."""
-    return Checkout(tmp_path / "shop", TZ="UTC")
+    return Checkout(tmp_path / 'the team\'s "shop"', TZ="UTC")
 
 
 def dumps(shop: Checkout) -> Path:
@@ -40,7 +41,23 @@ def test_a_dry_run_tells_what_a_real_one_does(shop: Checkout) -> None:
     assert {path.name for path in dumps(shop).iterdir()} == {*done["kept"], *done["broken"]}
     again = shop.run("backup.prune").stdout
     assert "nothing to remove" in again
-    assert f"rm -r '{dumps(shop) / made[3].name}'" in again
+    (line,) = [line for line in again.splitlines() if "rm -r" in line]
+    assert shlex.split(line)[-1] == str(dumps(shop) / made[3].name)
+
+
+def test_a_proof_or_a_pin_that_cannot_be_read_takes_nothing_down(shop: Checkout) -> None:
+    """The list has every backup and names the file; pruning says what each of them counts as."""
+    first, second, third = make_many(dumps(shop), 3, pinned="")
+    (first.path / PIN).write_text("{")
+    (second.path / PROOF).write_text("{")
+    listed = {item["name"]: item for item in shop.json("backup.list")["backups"]}
+    assert [listed[entry.name]["unreadable"] for entry in (first, second, third)] == [[PIN], [PROOF], []]
+    assert [bool(listed[entry.name]["proven"]) for entry in (first, second, third)] == [True, False, True]
+    assert "unproven, pinned, its proof.json cannot be read" in shop.run("backup.list").stdout
+    told = shop.run("backup.prune").stdout
+    assert f"{first.name} counts as pinned: its pin.json cannot be read" in told
+    assert f"{second.name} counts as unproven: its proof.json cannot be read" in told
+    assert "unusable" not in told
 
 
 def test_numbers_come_from_the_flags_or_the_settings(shop: Checkout) -> None:

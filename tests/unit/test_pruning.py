@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drydock.backup import pruning
-from drydock.backup.catalogue import PIN, PROOF, Catalogue
+from drydock.backup.catalogue import PIN, PROOF, Catalogue, unpin
 from drydock.backup.manifest import FILE
 from drydock.backup.retention import Policy
-from tests.backups import NOW, make_backup, make_many
+from tests.backups import NOW, make_backup, make_many, prove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,16 +61,54 @@ def test_a_proof_of_other_content_proves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == [good.name]
 
 
-@pytest.mark.parametrize(("file", "text"), [(FILE, "{"), (FILE, '{"format": 99}'), (PROOF, "{"), (PIN, "{")])
-def test_what_cannot_be_read_is_reported_and_stays(tmp_path: Path, file: str, text: str) -> None:
-    """A damaged manifest, a newer format, a damaged proof or pin: pruning says so and leaves the folder alone."""
+@pytest.mark.parametrize("text", ["{", '{"format": 99}'])
+def test_what_cannot_be_read_is_reported_and_stays(tmp_path: Path, text: str) -> None:
+    """A damaged manifest, a newer format: pruning says so and leaves the folder alone."""
     broken = make_backup(tmp_path, NOW - timedelta(days=400), sequence=1)
-    (broken.path / file).write_text(text)
+    (broken.path / FILE).write_text(text)
     newest = make_backup(tmp_path, NOW, sequence=2)
     result = pruning.prune(Catalogue(tmp_path), ONE)
     assert [entry.name for entry, _ in result.broken] == [broken.name]
     assert result.broken[0][1]
     assert names(tmp_path) == [broken.name, newest.name]
+
+
+# Cut short by three bytes, as after a power cut, and what is JSON but no such file.
+UNREADABLE = [None, "", "[]", "7", "\udcff"]
+
+
+def harm(path: Path, text: str | None) -> None:
+    """Put `text` into a file; None: cut it short."""
+    path.write_bytes(path.read_bytes()[:-3] if text is None else text.encode(errors="surrogateescape"))
+
+
+@pytest.mark.parametrize("text", [*UNREADABLE, "{}"])
+def test_a_backup_whose_proof_cannot_be_read_is_unproven(tmp_path: Path, text: str | None) -> None:
+    """It says so, pushes no proven one out, and goes like any other; proven again, it is as before."""
+    good, lost = make_backup(tmp_path, NOW - timedelta(hours=1), sequence=1), make_backup(tmp_path, NOW, sequence=2)
+    harm(lost.path / PROOF, text)
+    found = Catalogue(tmp_path).find("latest")
+    assert (found.name, found.proof, found.unreadable) == (lost.name, None, [PROOF])
+    prove(found)
+    again = Catalogue(tmp_path).find("latest")
+    assert again.proof
+    assert again.unreadable == []
+    harm(lost.path / PROOF, text)
+    assert pruning.prune(Catalogue(tmp_path), NONE).broken == []
+    assert names(tmp_path) == [good.name]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_backup_whose_pin_cannot_be_read_is_pinned(tmp_path: Path, text: str | None) -> None:
+    """Nobody knows why any more, and it stays until it is unpinned."""
+    old = make_backup(tmp_path, NOW - timedelta(days=400), sequence=1, pinned="before the move")
+    make_backup(tmp_path, NOW, sequence=2)
+    harm(old.path / PIN, text)
+    result = pruning.prune(Catalogue(tmp_path), ONE)
+    assert [why for entry, why in result.kept if entry.name == old.name] == [["pinned"]]
+    assert [entry.unreadable for entry, _ in result.kept if entry.name == old.name] == [[PIN]]
+    assert unpin(old)
+    assert pruning.prune(Catalogue(tmp_path), ONE).removed
 
 
 def test_a_schema_only_backup_is_not_the_last_good_one(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shutil
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drydock.backup import choosing, workspace
 from drydock.backup import manifest as manifests
@@ -19,7 +19,7 @@ from drydock.fault_points import Point, reached
 from drydock.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from drydock.backup.manifest import Manifest
@@ -44,6 +44,9 @@ class Proof:
     compare_seconds: float
 
 
+_PROVES = tuple(one.name for one in fields(Proof))
+
+
 @dataclass(frozen=True)
 class Entry:
     """One folder in the catalogue; `problem` says why it cannot be used, or is empty."""
@@ -59,19 +62,32 @@ class Entry:
 
     @cached_property
     def proof(self) -> Proof | None:
-        """The proof of just this content, or None: unproven."""
-        if self.manifest is None:
+        """The proof of just this content, or None: unproven, as where the proof cannot be read."""
+        found = self._beside.get(PROOF)
+        if self.manifest is None or found is None or found["manifest"] != manifests.digest(self.manifest):
             return None
-        found = _read_json(self.path / PROOF)
-        if found is None or found.get("manifest") != manifests.digest(self.manifest):
+        return Proof(**{name: found[name] for name in _PROVES})
+
+    @property
+    def pinned(self) -> str | None:
+        """Why it is pinned (may be empty), or None where it is not. One whose pin cannot be read is pinned."""
+        if PIN not in self._beside:
             return None
-        return Proof(**found)  # type: ignore[arg-type]
+        return str((self._beside[PIN] or {}).get("reason", ""))
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Which of its proof and its pin are there and cannot be read."""
+        return [name for name, found in self._beside.items() if found is None]
 
     @cached_property
-    def pinned(self) -> str | None:
-        """Why it is pinned (may be empty), or None where it is not."""
-        found = _read_json(self.path / PIN)
-        return None if found is None else str(found.get("reason", ""))
+    def _beside(self) -> dict[str, dict[str, Any] | None]:
+        """What the proof and the pin say, each where it is there; None for one that cannot be read."""
+        found = {}
+        for name, needed in ((PROOF, _PROVES), (PIN, ())):
+            with suppress(FileNotFoundError):
+                found[name] = _read_json(self.path / name, needed)
+        return found
 
 
 class Catalogue:
@@ -257,11 +273,10 @@ def _pick(entries: list[Entry], wanted: str, own: str) -> Entry:
     return next(entry for entry in entries if entry.name == name)
 
 
-def _read_json(path: Path) -> dict[str, object] | None:
+def _read_json(path: Path, needed: Iterable[str]) -> dict[str, Any] | None:
+    """The object in a file; None where there is none with what is needed: a part may be all that reached the disk."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except ValueError:
         return None
-    except ValueError as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint=f"Remove it: rm {path}") from error
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.keys() >= set(needed) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -136,9 +137,13 @@ def _lines(result: Pruning, *, dry_run: bool) -> Iterator[str]:
     yield from table(
         [(going, entry.name, size(entry.manifest.size if entry.manifest else 0)) for entry in result.removed]
     )
+    for entry in (*(entry for entry, _ in result.kept), *result.removed):
+        yield from (
+            f"{entry.name} counts as {_counts_as(name)}: its {name} cannot be read" for name in entry.unreadable
+        )
     for entry, problem in result.broken:
         yield f"unusable  {entry.name}: {problem}"
-        yield f"    → left alone; once you are sure: rm -r '{entry.path}'"
+        yield f"    → left alone; once you are sure: rm -r {shlex.quote(str(entry.path))}"
     count = len(result.removed)
     freed = f"{'would free' if dry_run else 'freed'} {size(result.freed)}"
     yield (
@@ -146,6 +151,12 @@ def _lines(result: Pruning, *, dry_run: bool) -> Iterator[str]:
         if count
         else (f"{len(result.kept)} kept; nothing to remove.")
     )
+
+
+def _counts_as(unreadable: str) -> str:
+    from drydock.backup.catalogue import PROOF
+
+    return "unproven" if unreadable == PROOF else "pinned"
 
 
 TASKS = (prune, pin, unpin)

@@ -122,6 +122,7 @@ def _data(entry: Entry, proof: Proof | None) -> dict[str, object]:
         "redis_keys": manifest.redis_keys,
         "seconds": manifest.seconds,
         "pinned": entry.pinned,
+        "unreadable": entry.unreadable,
         "proven": proof.when if proof else None,
         "restore_seconds": proof.restore_seconds if proof else None,
     }
@@ -163,6 +164,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     notes += ["encrypted"] if manifest.recipients else []
     notes += ["with Redis"] if manifest.redis_keys is not None else []
     notes += [f"pinned {entry.pinned}".rstrip()] if entry.pinned is not None else []
+    notes += [f"its {name} cannot be read" for name in entry.unreadable]
     return (
         entry.name,
         manifest.made[:19].replace("T", " "),
