@@ -36,6 +36,10 @@ class SettingsError(DrydockError):
     exit_code = 2
 
 
+class DamagedError(DrydockError):
+    """A file is not what was written, or holds something else than it says: it is neither the server nor the key."""
+
+
 class NoEnvironmentError(DrydockError):
     """This checkout has no environment yet, or has none any more."""
 

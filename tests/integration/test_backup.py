@@ -19,6 +19,7 @@ from drydock.backup import catalogue, load
 from drydock.backup import manifest as manifests
 from drydock.backup.encryption import OPEN
 from drydock.errors import DrydockError
+from tests.backups import prove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -316,10 +317,11 @@ SELECT lo_from_bytea(0, 'large');
 
 
 def test_a_damaged_backup_is_found_before_a_server_is_touched(shop: Checkout, seeded: str) -> None:
-    """A file that is missing, short, empty, or that grew is named; the database stays as it is."""
+    """A file that is missing, short, empty, or that grew is named; the database stays as it is, and no proof stands."""
     path = next(folder(shop, seeded).glob("dump/*.dat.zst"))
     before = path.read_bytes()
-    for content, reason in ((before[:-1], "bytes instead of"), (b"", "0 bytes"), (before + b"x", "bytes instead of")):
+    prove(catalogue.at(folder(shop, seeded)))
+    for content, reason in ((before[:-1], "no longer proven"), (b"", "0 bytes"), (before + b"x", "bytes instead of")):
         path.write_bytes(content)
         told = shop.run("restore", seeded, code=1).stderr
         assert path.name in told
@@ -329,6 +331,21 @@ def test_a_damaged_backup_is_found_before_a_server_is_touched(shop: Checkout, se
     path.write_bytes(before)
     path.chmod(0o600)
     shop.run("restore", seeded)
+
+
+def test_what_restores_to_something_else_is_no_longer_proven(shop: Checkout, seeded: str) -> None:
+    """A backup that holds other rows than it says fails backup.verify, and loses its proof."""
+    copy = folder(shop, "20200202T000000Z-other")
+    shutil.copytree(folder(shop, seeded), copy)
+    said = manifests.read(copy)
+    tables = {name: replace(content, rows=content.rows + 1) for name, content in said.tables.items()}
+    manifests.write(replace(said, name=copy.name, label="other", tables=tables), copy)
+    prove(catalogue.at(copy))
+    told = shop.run("backup.verify", "other", code=1).stderr
+    assert "is not what was backed up" in told
+    assert f"{copy.name} is no longer proven." in told
+    assert not (copy / catalogue.PROOF).exists()
+    shutil.rmtree(copy)
 
 
 def test_every_flipped_bit_is_found(shop: Checkout, seeded: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from drydock.backup import choosing, workspace
 from drydock.backup import manifest as manifests
-from drydock.errors import BusyError, DrydockError, SettingsError
+from drydock.errors import BusyError, DamagedError, DrydockError, SettingsError
 from drydock.fault_points import Point, reached
 from drydock.files import sync_folder, write_atomic
 
@@ -244,6 +244,31 @@ def at(path: Path) -> Entry:
 def record_proof(entry: Entry, proof: Proof) -> None:
     """Note that `entry` was restored and found equal."""
     write_atomic(entry.path / PROOF, json.dumps(asdict(proof), indent=1) + "\n")
+
+
+@contextmanager
+def proof_at_stake(entry: Entry) -> Iterator[None]:
+    """Withdraw the proof of `entry` where the body finds that the backup itself is damaged: no rule may count on it.
+
+    Raises:
+        DamagedError: as the body raises it; it tells of the proof, where there was one.
+    """
+    try:
+        yield
+    except DamagedError as error:
+        if not (entry.path / PROOF).exists():
+            raise
+        raise DamagedError(f"{error.message} {_withdrawn(entry)}", hint=error.hint) from error
+
+
+def _withdrawn(entry: Entry) -> str:
+    """What became of a proof that no longer holds."""
+    try:
+        (entry.path / PROOF).unlink(missing_ok=True)
+        sync_folder(entry.path)
+    except OSError as error:
+        return f"Its {PROOF} cannot be removed: {error.strerror}."
+    return f"{entry.name} is no longer proven."
 
 
 def pin(entry: Entry, reason: str) -> None:

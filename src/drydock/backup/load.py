@@ -15,10 +15,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from drydock import postgres
-from drydock.backup import contents, encryption, packing, pg_program, vector_indexes, workspace
+from drydock.backup import catalogue, contents, encryption, packing, pg_program, vector_indexes, workspace
 from drydock.backup.dump import CONTENTS, DUMP, GLOBALS
 from drydock.backup.foreign import table_of_contents
-from drydock.errors import DrydockError
+from drydock.errors import DamagedError, DrydockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,13 +55,15 @@ def check_files(entry: Entry, sealing: Sealing) -> Manifest:
     """Read every file of a backup and compare it with the manifest, before anything is done with one.
 
     Raises:
-        DrydockError: naming the file that is missing, cut short or altered; or the identity that is missing.
+        DamagedError: naming the file that is missing, cut short or altered; the backup is no longer proven then.
+        DrydockError: naming the identity that is missing.
     """
     manifest = entry.manifest
     if manifest is None:
         raise DrydockError(f"The backup {entry.name} cannot be used: {entry.problem}", hint="invoke backup.list")
-    for name, expected in manifest.files.items():
-        packing.verify(entry.path / name, expected)
+    with catalogue.proof_at_stake(entry):
+        for name, expected in manifest.files.items():
+            packing.verify(entry.path / name, expected)
     encryption.check_identity(sealing, manifest.recipients)
     return manifest
 
@@ -72,6 +74,7 @@ def load(environment: Environment, entry: Entry, database: str, progress: Progre
     Raises:
         DrydockError: where a file is damaged, loading fails, or what came out differs; the database is then to be
             dropped.
+        DamagedError: where the backup itself is why; it is no longer proven then.
     """
     sealing = encryption.sealing(environment.settings)
     manifest = check_files(entry, sealing)
@@ -84,7 +87,8 @@ def load(environment: Environment, entry: Entry, database: str, progress: Progre
         _unpack(entry, manifest, folder, sealing)
         _restore(environment, manifest, folder, database, progress)
     loaded = time.monotonic()
-    compare(environment, entry, database)
+    with catalogue.proof_at_stake(entry):
+        compare(environment, entry, database)
     return Loaded(round(loaded - begun, 3), round(time.monotonic() - loaded, 3), created)
 
 
@@ -92,7 +96,7 @@ def compare(environment: Environment, entry: Entry, database: str) -> None:
     """Compare a loaded database with what its backup says.
 
     Raises:
-        DrydockError: naming the first differences.
+        DamagedError: naming the first differences.
     """
     manifest = entry.manifest
     assert manifest is not None
@@ -108,7 +112,7 @@ def compare(environment: Environment, entry: Entry, database: str) -> None:
     lines = contents.differences(expected, found, low=low)
     if lines:
         more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""  # noqa: PLR2004 - as many as a sentence bears
-        raise DrydockError(
+        raise DamagedError(
             f"What {entry.name} restores to is not what was backed up: {'; '.join(lines[:3])}{more}.",
             hint="Use another backup: invoke backup.list",
         )

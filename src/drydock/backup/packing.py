@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from drydock.backup.encryption import OPEN, Sealing, decrypt, encrypt
 from drydock.backup.encryption import SUFFIX as ENCRYPTED
 from drydock.backup.manifest import PackedFile
-from drydock.errors import DrydockError
+from drydock.errors import DamagedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +135,7 @@ def verify(path: Path, expected: PackedFile) -> None:
     """Compare a file's size and hash with the manifest's.
 
     Raises:
-        DrydockError: where it is missing or differs.
+        DamagedError: where it is missing or differs.
     """
     if not path.exists():
         raise damaged(path, "it is missing")
@@ -148,9 +148,9 @@ def verify(path: Path, expected: PackedFile) -> None:
         raise damaged(path, "its content is not what was written")
 
 
-def damaged(path: Path, reason: str) -> DrydockError:
+def damaged(path: Path, reason: str) -> DamagedError:
     """The error for a file of a backup that cannot be trusted."""
-    return DrydockError(f"{path} is damaged: {reason}.", hint="invoke backup.list names the others.")
+    return DamagedError(f"{path} is damaged: {reason}.", hint="invoke backup.list names the others.")
 
 
 def open_private(path: Path) -> BinaryIO:

@@ -24,7 +24,8 @@ def verify(environment: Environment, entry: Entry, *, now: datetime, progress: P
     """Restore a backup beside everything else and compare: rows, checksums, sequences, every schema object.
 
     Raises:
-        DrydockError: where it cannot be restored, or what it restores to differs; it stays unproven then.
+        DamagedError: where one of its files is damaged, or what it restores to differs; it is unproven from then on.
+        DrydockError: where it cannot be restored for another reason; it stays proven or unproven as it was.
     """
     with scratch.database(environment) as name:
         reached(Point.VERIFY_CREATED)
