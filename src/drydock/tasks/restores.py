@@ -146,14 +146,14 @@ def _recorded(console: Console, environment: Environment, into: str) -> Abstract
 
 def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
     """A backup of ours, or somebody's dump."""
-    from drydock.backup import catalogue, dump, manifest
+    from drydock.backup import catalogue, choosing, dump, manifest
     from drydock.errors import DrydockError
 
     if source == "-":
         return sys.stdin.buffer
     backups, path = dump.catalogue(environment), Path(source)
-    if source == catalogue.LATEST or any(source in _words(entry) for entry in backups.entries()):
-        return backups.find(source)
+    if source == choosing.LATEST or any(source in _words(entry) for entry in backups.entries()):
+        return backups.find(source, own=environment.state.checkout)
     if path.is_dir() and (path / manifest.FILE).exists():
         return catalogue.at(path.absolute())
     if path.exists():
