@@ -129,7 +129,10 @@ def test_large_files_are_put_together_by_cat(store: Store, here: Catalogue) -> N
     push(entry, store.remote())
     parts = sorted(path for name, path in store.files().items() if "/dump/2.dat" in name)
     assert [path.stat().st_size for path in parts] == [PIECE, PIECE, 20_000]
-    assert b"".join(path.read_bytes() for path in parts) == CONTENT["dump/2.dat"]
+    # As a push that was killed leaves it in a folder, beside what the next one made of it.
+    parts[0].with_name(f"{parts[0].name}#1").write_bytes(b"beginning")
+    cat = subprocess.run(["sh", "-c", "cat 2.dat.part-?????"], cwd=parts[0].parent, check=True, capture_output=True)
+    assert cat.stdout == CONTENT["dump/2.dat"]
 
 
 def test_an_encrypted_backup_travels_as_it_is(own_s3: Store, here: Catalogue, there: Catalogue, tmp_path: Path) -> None:
@@ -507,6 +510,9 @@ def test_a_key_without_its_secret_is_one_sentence(s3: Store) -> None:
     variables = {name: value for name, value in s3.variables.items() if name != "AWS_SECRET_ACCESS_KEY"}
     with pytest.raises(SettingsError, match="Missing SecretAccessKey"):
         Store(s3.address, s3.folder, variables).remote()
+    with pytest.raises(SettingsError, match="Account must be specified") as caught:
+        Store("az://container/x", s3.folder, {}).remote()
+    assert ".env" in caught.value.hint
 
 
 def test_a_drive_that_is_not_mounted_is_not_filled(tmp_path: Path) -> None:
@@ -746,6 +752,14 @@ def test_a_folder_below_the_checkout_s_parent_is_a_repository(checkout: Checkout
     entry = make(Catalogue(checkout.root / "backups/dumps"))
     checkout.run("backup.push", BACKUP_REPOSITORY="../team's share")
     assert (tmp_path / f"team's share/manifests/{entry.name}.json").exists()
+
+
+def test_a_folder_s_url_is_read_as_one(checkout: Checkout, tmp_path: Path) -> None:
+    """What a URL writes as %20 is a space in the folder's name; a folder's path is taken as it is written."""
+    entry = make(Catalogue(checkout.root / "backups/dumps"))
+    for name, address in (("team's ü share", (tmp_path / "team's ü share").as_uri()), ("50%25", f"{tmp_path}/50%25")):
+        checkout.run("backup.push", BACKUP_REPOSITORY=address)
+        assert (tmp_path / f"{name}/manifests/{entry.name}.json").exists()
 
 
 def test_without_a_repository_the_setting_is_named(checkout: Checkout) -> None:

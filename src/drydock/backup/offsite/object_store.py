@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from drydock.errors import DrydockError, SettingsError
 from drydock.files import sync_folder
@@ -73,8 +74,8 @@ class Repository:
     """
 
     def __init__(self, address: str, variables: Mapping[str, str]) -> None:
-        self.address = address.rstrip("/")
-        self._folder = None if address.partition("://")[0] in KINDS else Path(address.removeprefix("file://"))
+        self.address = address.rstrip("/") or "/"
+        self._folder = None if address.partition("://")[0] in KINDS else _folder(address)
         with self._explained():
             self._store = self._open(variables)
 
@@ -161,11 +162,16 @@ class Repository:
                 f"{bucket} refuses these credentials ({found[0]}).",
                 hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the store takes, in .env.",
             )
-        if missing := re.search(r"error: (Missing \w+)", first):
+        if missing := re.search(r"error: (Missing \w+|\w+ must be specified)", first):
             return SettingsError(f"{bucket}: {missing[1]}.", hint="Set the store's variables in .env.")
         reason = re.sub(r"<\?xml.*", "", first, flags=re.DOTALL).strip(" \n:")
         hint = next((hint for words, hint in _REFUSED.items() if words in reason), _CUT)
         return UnreachableError(f"{self.address} could not be used: {reason}.", hint=hint)
+
+
+def _folder(address: str) -> Path:
+    """A path as it is written; a URL writes a space as %20."""
+    return Path(unquote(address.removeprefix("file://")) if address.startswith("file://") else address)
 
 
 def _stored(meta: Any) -> Stored:

@@ -1,7 +1,7 @@
 """The backups in a repository: how they are laid out there, and which are complete.
 
     files/NAME.HASH/dump/1.dat.zst            a file of up to PIECE bytes
-    files/NAME.HASH/dump/2.dat.zst.part-00000 … a larger one, to be put together in order: cat does
+    files/NAME.HASH/dump/2.dat.zst.part-00000 … a larger one, to be put together: cat 2.dat.zst.part-?????
     proofs/NAME.HASH.json                     that it was restored and compared
     manifests/NAME.json                       written last: a backup without it is not there
 
