@@ -463,6 +463,36 @@ def test_the_way_out_of_another_backup_s_way_can_be_typed(own_s3: Store, here: C
     assert (tmp_path / "elsewhere" / entry.name / "a").read_bytes() == b"another"
 
 
+def test_a_full_disk_here_is_not_the_repository_s_fault(own_s3: Store, here: Catalogue, tmp_path: Path) -> None:
+    """Where the last bytes of a piece find no room, that is said, of the file here; with room the pull goes on."""
+    entry = make(here, content={"a": os.urandom(PIECE), "b": os.urandom(4 * PIECE)})
+    push(entry, own_s3.remote())
+    disk = tmp_path / "disk"
+    there = Catalogue(disk / "dumps")
+    with small_disk.mounted(disk, 1):
+        (disk / "filler").write_bytes(bytes((1 << 20) - 4 * PIECE - 20_000))
+        with pytest.raises(DrydockError, match="could not be written: No space left") as caught:
+            pull("latest", own_s3.remote(), there)
+        assert str(there.folder) in caught.value.message
+        assert "goes on" in caught.value.hint
+        assert there.entries() == []
+        small_disk.remount(disk, "size=9m")
+        pulled = pull("latest", own_s3.remote(), there)
+        assert pulled.here > 0
+        assert content(pulled.entry) == content(entry)
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[]", b'{"manifest": "of another"}'])
+def test_a_damaged_proof_there_proves_nothing(own_s3: Store, here: Catalogue, there: Catalogue, text: bytes) -> None:
+    """The backup is fetched, and is unproven."""
+    entry = make(here)
+    prove(entry)
+    push(entry, own_s3.remote())
+    next(path for name, path in own_s3.files().items() if name.startswith("proofs/")).write_bytes(text)
+    assert pull("latest", own_s3.remote(), there).entry.proof is None
+    assert not (there.find("latest").path / "proof.json").exists()
+
+
 def test_a_server_that_hangs_up_forever_is_one_sentence(own_s3: Store, here: Catalogue) -> None:
     """Nothing listens at the endpoint: the address is named, and how to go on."""
     with pytest.raises(DrydockError, match=f"{own_s3.address} could not be used: ") as caught:

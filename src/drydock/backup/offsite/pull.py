@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from drydock.fault_points import Point, reached
 from drydock.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from drydock.backup.catalogue import Arrival, Catalogue, Entry
@@ -58,7 +60,8 @@ def pull(
         progress: called with bytes done and in all.
 
     Raises:
-        DrydockError: where there is none, it is incomplete or damaged there, or another one here has its name.
+        DrydockError: where there is none, it is incomplete or damaged there, another one here has its name, or there is
+            no room for it.
         BusyError: where another task fetches the same one.
     """
     begun = time.monotonic()
@@ -67,7 +70,7 @@ def pull(
     if theirs is None:
         raise DrydockError(f"{name} is no longer in {source.address}.", hint="invoke backup.remote")
     _present(to, theirs)
-    with to.receiving(name) as arriving:
+    with _written_to(to.folder), to.receiving(name) as arriving:
         reached(Point.PULL_BEGUN)
         # It may have come while we waited for the folder.
         found = _present(to, theirs)
@@ -203,13 +206,15 @@ def _make(path: Path, size: int) -> bool:
 
 def _fetch(piece: Piece, source: Remote, path: Path, known: Stored | None) -> tuple[int, bool]:
     """Write a piece to its place; returns its size, and True where it was not there already."""
-    with path.open("r+b", buffering=0) as stream:
+    with path.open("r+b") as stream:
         if known and known.holds(os.pread(stream.fileno(), piece.size, piece.offset)):
             return piece.size, False
         data = source.repository.read(piece.object)
         if data is None or len(data) != piece.size:
             raise _damaged(f"{source.address}/{piece.object} changed while it was read")
-        os.pwrite(stream.fileno(), data, piece.offset)
+        # Not pwrite(2), which writes less than it was given where the disk fills up, and does not say so.
+        stream.seek(piece.offset)
+        stream.write(data)
     reached(Point.PULL_PIECE_WRITTEN)
     return piece.size, True
 
@@ -223,10 +228,30 @@ def _settle(path: Path, packed: PackedFile, source: Remote) -> None:
 
 
 def _fetch_proof(fetch: Fetch, folder: Path) -> None:
-    """The proof travels with its backup: it counts only for the manifest that it names."""
+    """The proof travels with its backup: it counts only for the manifest that it names, and a damaged one never."""
     data = fetch.source.repository.read(fetch.theirs.proof)
-    if data is not None:
+    if data is not None and _proves(data, fetch.theirs):
         write_atomic(folder / PROOF, data.decode())
+
+
+def _proves(data: bytes, theirs: Document) -> bool:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.get("manifest") == theirs.digest
+
+
+@contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    """What the operating system refuses here, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise DrydockError(
+            f"{error.filename or folder} could not be written: {error.strerror}.",
+            hint="Once that is mended run it again: it goes on where it was cut.",
+        ) from error
 
 
 def _damaged(what: str) -> DrydockError:
