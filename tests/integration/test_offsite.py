@@ -218,6 +218,21 @@ def test_a_damaged_manifest_there_is_named(
         push(entry, own_s3.remote())
 
 
+def test_a_damaged_manifest_there_hides_no_other(checkout: Checkout, own_s3: Store) -> None:
+    """The listing has the sound ones, and of the damaged one its name and what is wrong with it."""
+    made = Catalogue(checkout.root / "backups/dumps")
+    first, second = make(made, "monday"), make(made, "tuesday")
+    checkout.run("backup.push", "--all")
+    (own_s3.folder / f"manifests/{second.name}.json").write_text("{")
+    broken, sound = checkout.json("backup.remote")["backups"]
+    assert (sound["name"], sound["problem"]) == (first.name, "")
+    assert broken["name"] == second.name
+    assert "is damaged" in broken["problem"]
+    said = checkout.run("backup.remote").stdout
+    assert f"{first.name}  " in said
+    assert "unusable: " in said
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", "a//b"])
 def test_a_manifest_cannot_write_outside_of_its_folder(own_s3: Store, there: Catalogue, name: str) -> None:
     """Whoever may write into the repository may not write anywhere else here."""

@@ -14,8 +14,6 @@ from drydock.tasks.common import command, settings
 from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from drydock.backup.catalogue import Catalogue, Entry
     from drydock.backup.offsite.pull import Pulled
     from drydock.backup.offsite.push import Pushed
@@ -78,7 +76,7 @@ def remote(console: Console, json: bool = False) -> None:
     listed = found.listing()
     console.result(
         {"repository": found.address, "backups": [item.__dict__ for item in listed]},
-        [*_remote_lines(listed)] or [f"There is no backup in {found.address}: invoke backup.push"],
+        [*table([_row(item) for item in listed])] or [f"There is no backup in {found.address}: invoke backup.push"],
     )
 
 
@@ -177,20 +175,16 @@ def _warn(console: Console, entries: list[Entry], remote: Remote) -> None:
         )
 
 
-def _remote_lines(listed: list[Listed]) -> Iterator[str]:
-    if listed:
-        yield from table(
-            [
-                (
-                    item.name,
-                    size(item.size),
-                    f"{item.rows:,} rows",
-                    "proven" if item.proven else "unproven",
-                    "encrypted" if item.encrypted else "not encrypted",
-                )
-                for item in listed
-            ]
-        )
+def _row(item: Listed) -> tuple[str, ...]:
+    if item.problem:
+        return (item.name, "", "", "", f"unusable: {item.problem}")
+    return (
+        item.name,
+        size(item.size),
+        f"{item.rows:,} rows",
+        "proven" if item.proven else "unproven",
+        "encrypted" if item.encrypted else "not encrypted",
+    )
 
 
 def _catalogue(current: Settings) -> Catalogue:

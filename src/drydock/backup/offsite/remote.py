@@ -11,14 +11,14 @@ HASH is the beginning of the manifest's hash, so that two backups of one name ne
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from drydock.backup import choosing
 from drydock.backup import manifest as manifests
 from drydock.backup.catalogue import NAME
-from drydock.backup.offsite.object_store import Repository
+from drydock.backup.offsite.object_store import Repository, RepositoryError
 from drydock.backup.offsite.together import together
 from drydock.errors import DrydockError, SettingsError
 
@@ -36,14 +36,18 @@ MANIFESTS, PROOFS, FILES = "manifests/", "proofs/", "files/"
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A line of a listing: bytes, rows in all tables, and whether it was proven and is encrypted."""
+    """A line of a listing: bytes, rows in all tables, and whether it was proven and is encrypted.
+
+    `problem` says why it cannot be used, and nothing else is known of it then; otherwise it is empty.
+    """
 
     name: str
-    size: int
-    rows: int
-    proven: bool
-    encrypted: bool
-    revisions: list[str]
+    size: int = 0
+    rows: int = 0
+    proven: bool = False
+    encrypted: bool = False
+    revisions: list[str] = field(default_factory=list)
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,17 +95,27 @@ class Remote:
         return choosing.named(wanted, labels, place=f" in {self.address}", listing="invoke backup.remote")
 
     def _whole(self, name: str) -> bool:
-        found = self.document(name)
+        try:
+            found = self.document(name)
+        except RepositoryError:
+            raise
+        except DrydockError:  # damaged: the listing says so
+            return False
         return found is not None and not found.manifest.partial
 
     def listing(self) -> list[Listed]:
-        """All complete backups with what their manifests say, newest first."""
+        """All complete backups with what their manifests say, newest first; damaged ones with their problem."""
         proofs = self.repository.objects(PROOFS)
         found = {item.name: item for item in together(lambda name: self._listed(name, proofs), self.names()) if item}
         return [found[name] for name in sorted(found, reverse=True)]
 
     def _listed(self, name: str, proofs: Container[str]) -> Listed | None:
-        document = self.document(name)
+        try:
+            document = self.document(name)
+        except RepositoryError:
+            raise
+        except DrydockError as error:
+            return Listed(name=name, problem=error.message)
         if document is None:
             return None
         return Listed(
