@@ -33,11 +33,12 @@ class Console:
     def __init__(self, *, json_output: bool = False) -> None:
         self.json = json_output
         self.phases: dict[str, float] = {}
+        self._told = False
 
     def result(self, data: dict[str, Any], lines: Iterable[str] = ()) -> None:
         """Print a task's result: `data` with --json, `lines` for people otherwise."""
         if self.json:
-            _out(json.dumps(data, indent=2, default=str))
+            self._document(data)
         else:
             for line in lines:
                 _out(line)
@@ -51,13 +52,13 @@ class Console:
         _err(f"{_sign(Status.WARN)} {text}")
 
     def error(self, error: DrydockError) -> None:
-        """What failed, and what to do next."""
-        if self.json:
-            _out(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}, indent=2))
-        self.failure(error)
+        """What failed, and what to do next; with --json a document, where the result is not it."""
+        if self.json and not self._told:
+            self._document({"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
+        self.complaint(error)
 
-    def failure(self, error: DrydockError) -> None:
-        """What failed of several things, whose result is still to come: on stderr alone."""
+    def complaint(self, error: DrydockError) -> None:
+        """What failed, for people alone: the result goes on, and has it."""
         _err(f"{_sign(Status.FAIL)} {error.message}")
         if error.hint:
             _err(f"  → {error.hint}")
@@ -106,6 +107,10 @@ class Console:
             yield f"{_sign(check.status)} {check.name:<24}{check.detail}"
             if check.fix and check.status is not Status.PASS:
                 yield f"    → {check.fix}"
+
+    def _document(self, data: dict[str, Any]) -> None:
+        self._told = True
+        _out(json.dumps(data, indent=2, default=str))
 
 
 def stream(lines: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import stat
@@ -260,6 +261,24 @@ def test_unproven_ones_can_be_proven_later(shop: Checkout, seeded: str) -> None:
     assert seeded
     assert "proven; a restore takes about" in shop.run("backup.verify").stdout
     assert shop.json("backup.list")["backups"][0]["proven"]
+
+
+def test_all_are_verified_and_told_in_one_document(shop: Checkout, seeded: str, tmp_path: Path) -> None:
+    """After a damaged one it goes on; --json says what is proven, what is not and why; the exit code is a failure's."""
+    for name in ("cut", "gone", "whole"):
+        copy = tmp_path / "dumps" / f"20200202T000000Z-{name}"
+        shutil.copytree(folder(shop, seeded), copy)
+        manifests.write(replace(manifests.read(copy), name=copy.name, label=name), copy)
+    path = next((tmp_path / "dumps" / "20200202T000000Z-cut").glob("dump/*.dat.zst"))
+    path.write_bytes(path.read_bytes()[:-1])
+    (tmp_path / "dumps" / "20200202T000000Z-gone" / "manifest.json").unlink()
+    told = shop.run("backup.verify", "--all", "--json", code=1, BACKUP_FOLDER=str(tmp_path))
+    document = json.loads(told.stdout)
+    assert list(document["proven"]) == ["20200202T000000Z-whole"]
+    assert sorted(document["failed"]) == ["20200202T000000Z-cut", "20200202T000000Z-gone"]
+    assert "is damaged" in document["failed"]["20200202T000000Z-cut"]
+    for words in (*document["failed"].values(), "2 of 3 backups could not be proven."):
+        assert words in told.stderr
 
 
 def test_the_dump_is_pg_restores_own_format(shop: Checkout, seeded: str, tmp_path: Path) -> None:

@@ -228,6 +228,7 @@ def test_archive_verify_says_what_is_wrong(shop: Checkout) -> None:
     path = next(one.path for one in archive(shop).segments(environment.state.part) if one.form is Form.SEALED)
     content = path.read_bytes()
     path.unlink()
+    assert shop.json("archive.verify", code=1)["findings"]
     told = shop.run("archive.verify", code=1)
     assert f"{path}: it is missing" in told.stdout
     assert "wrong with the archive" in told.stderr

@@ -43,10 +43,21 @@ def test_json_is_the_only_thing_on_stdout(capsys: pytest.CaptureFixture[str]) ->
     speaking.step("progress")
     speaking.result({"answer": 42}, lines())
     assert json.loads(capsys.readouterr().out) == {"answer": 42}
-    speaking.error(RefusedError("It was refused.", hint="Ask again."))
+    console.Console(json_output=True).error(RefusedError("It was refused.", hint="Ask again."))
     said = capsys.readouterr()
     assert json.loads(said.out) == {"error": "It was refused.", "hint": "Ask again.", "exit_code": 3}
     assert "It was refused." in said.err
+
+
+def test_a_result_that_tells_of_failures_is_the_only_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """What failed on the way, and that something did, is for people then."""
+    speaking = console.Console(json_output=True)
+    speaking.complaint(RefusedError("One failed.", hint="Look at it."))
+    speaking.result({"failed": ["one"]})
+    speaking.error(RefusedError("1 of 2 failed."))
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"failed": ["one"]}
+    assert [word in said.err for word in ("One failed.", "Look at it.", "1 of 2 failed.")] == [True] * 3
 
 
 def test_a_fix_follows_what_needs_one(capsys: pytest.CaptureFixture[str]) -> None:

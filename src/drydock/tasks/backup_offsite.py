@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.exceptions import Exit
 
 from drydock.console import seconds, size, table
 from drydock.errors import DrydockError
@@ -40,8 +39,7 @@ def push(console: Console, name: str = "latest", all: bool = False, json: bool =
         [_pushed(result, remote) for result in sent.pushed] or ([] if sent.unsent else ["There is nothing to push."]),
     )
     if sent.unsent:
-        console.failure(_unsent(sent, len(chosen)))
-        raise Exit(code=DrydockError.exit_code)
+        raise _unsent(sent, len(chosen))
 
 
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP})
@@ -132,7 +130,7 @@ def _push_each(console: Console, entries: list[Entry], remote: Remote) -> Sent:
         try:
             sent.pushed.append(_push(console, entry, remote))
         except DrydockError as error:
-            console.failure(error)
+            console.complaint(error)
             sent.failed[entry.name] = error.message
             if isinstance(error, RepositoryError):
                 sent.not_tried = [other.name for other in entries[number:]]

@@ -83,13 +83,13 @@ def verify(console: Console, name: str = "latest", all: bool = False, json: bool
             if not all:
                 raise
             problems[entry.name] = error.message
-            console.error(error)
+            console.complaint(error)
     lines = [
         f"{found}: proven; a restore takes about {seconds(proof.restore_seconds)}." for found, proof in proven.items()
     ]
     console.result(
         {"proven": {found: proof.__dict__ for found, proof in proven.items()}, "failed": problems},
-        lines or ["There is nothing to verify."],
+        lines if entries else ["There is nothing to verify."],
     )
     if problems:
         raise DrydockError(f"{len(problems)} of {len(entries)} backups could not be proven.", hint="invoke backup.list")
