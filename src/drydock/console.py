@@ -54,7 +54,8 @@ class Console:
     def error(self, error: DrydockError) -> None:
         """What failed, and what to do next; with --json a document, where the result is not it."""
         if self.json and not self._told:
-            self._document({"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
+            told = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            self._document(told | error.facts)
         self.complaint(error)
 
     def complaint(self, error: DrydockError) -> None:

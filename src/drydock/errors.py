@@ -20,6 +20,9 @@ class DrydockError(Exception):
     Args:
         message: what failed, and on which object, as one sentence.
         hint: what to run or change next; empty where nothing would help.
+
+    Attributes:
+        facts: what --json tells beside; nothing, mostly.
     """
 
     exit_code = 1
@@ -28,6 +31,7 @@ class DrydockError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.facts: dict[str, object] = {}
 
 
 class SettingsError(DrydockError):
@@ -38,6 +42,21 @@ class SettingsError(DrydockError):
 
 class DamagedError(DrydockError):
     """A file is not what was written, or holds something else than it says: it is neither the server nor the key."""
+
+
+class UnprovenError(DrydockError):
+    """A backup is made, and proving it failed.
+
+    Args:
+        name: of the backup.
+        path: its folder.
+        cause: why it could not be proven; its exit code counts.
+    """
+
+    def __init__(self, name: str, path: Path, cause: DrydockError) -> None:
+        super().__init__(f"{name} is made and unproven: {cause.message}", hint=f"invoke backup.verify {name}")
+        self.exit_code = cause.exit_code
+        self.facts = {"name": name, "path": str(path)}
 
 
 class NoEnvironmentError(DrydockError):

@@ -31,6 +31,11 @@ class Sealing:
     recipients: tuple[str, ...] = ()
     identity: Path | None = None
 
+    @property
+    def one_way(self) -> bool:
+        """True where what is encrypted cannot be read here: making a backup needs no secret, proving it does."""
+        return bool(self.recipients) and self.identity is None
+
     def name(self, name: str) -> str:
         """What a file called `name` is called when it is packed."""
         return name + SUFFIX if self.recipients else name

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from drydock.console import seconds, size, table
 from drydock.errors import DrydockError
 from drydock.tasks.common import command, settings

@@ -11,7 +11,7 @@ from invoke.collection import Collection
 from drydock.console import seconds, size, table
 from drydock.cycles import no_search_for_cycles
 from drydock.tasks import archives, backup_keeping, backup_offsite, backup_schedule
-from drydock.tasks.common import changing, command, settings
+from drydock.tasks.common import changing, command, settings, told
 from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def backup(  # noqa: PLR0913, PLR0917 - each is a flag
     request = dump.Request(label=label, tables=tuple(table), schema_only=schema_only, redis=redis)
     with changing(console, "backup") as environment, console.phase("dump"), console.progress("dumping") as progress:
         entry = dump.make(environment, request, now=datetime.now(UTC), progress=progress)
-    proof = None if no_verify else _prove(console, environment, entry)
+    proof = None if no_verify else _prove_at_once(console, environment, entry)
     console.result({**_data(entry, proof), "path": str(entry.path)}, _lines(entry, proof))
 
 
@@ -93,6 +93,30 @@ def verify(console: Console, name: str = "latest", all: bool = False, json: bool
     )
     if problems:
         raise DrydockError(f"{len(problems)} of {len(entries)} backups could not be proven.", hint="invoke backup.list")
+
+
+def _prove_at_once(console: Console, environment: Environment, entry: Entry) -> Proof | None:
+    """The proof of a backup that was just made; None where making it took no key, and proving it would.
+
+    Raises:
+        UnprovenError: where it cannot be proven, which tells that it is made.
+    """
+    from drydock.backup import encryption
+    from drydock.errors import UnprovenError
+
+    if encryption.sealing(environment.settings).one_way:
+        console.note("unproven, for BACKUP_IDENTITY is not set")
+        return None
+    try:
+        return _prove(console, environment, entry)
+    except KeyboardInterrupt:
+        console.note(f"{entry.name} is made and unproven: invoke backup.verify {entry.name}")
+        raise
+    except Exception as error:
+        known = told(error)
+        if known is None:
+            raise
+        raise UnprovenError(entry.name, entry.path, known) from error
 
 
 def _prove(console: Console, environment: Environment, entry: Entry) -> Proof:

@@ -51,24 +51,15 @@ def command(
             try:
                 _check_words(context.remainder, taken=passes_on)
                 body(console, *arguments, **named)
-            except DrydockError as error:
-                if debugging():
-                    raise
-                console.error(error)
-                raise Exit(code=error.exit_code) from None
             except KeyboardInterrupt:
                 console.note("interrupted; the next run goes on from here")
                 raise Exit(code=INTERRUPTED) from None
-            except OSError as error:
-                if debugging():
-                    raise
-                console.error(_system_error(error))
-                raise Exit(code=EngineError.exit_code) from None
             except Exception as error:
-                if debugging() or not _is_database_error(error):
+                known = told(error)
+                if known is None or debugging():
                     raise
-                console.error(_database_error(error))
-                raise Exit(code=NotReadyError.exit_code) from None
+                console.error(known)
+                raise Exit(code=known.exit_code) from None
 
         texts = {**(help or {}), **({"json": JSON_HELP} if takes_json else {})}
         return task(help=texts, **options)(run)
@@ -124,20 +115,29 @@ def confirmed(question: str, expected: str, *, yes: bool) -> None:
         raise RefusedError("Nothing was done.", hint="Type the name that is asked for, or pass --yes.")
 
 
+def told(error: Exception) -> DrydockError | None:
+    """A failure as it is told to the user; None for one that nobody foresaw."""
+    if isinstance(error, DrydockError):
+        return error
+    if isinstance(error, OSError):
+        return _system_error(error)
+    return _database_error(error) if _is_database_error(error) else None
+
+
 def _is_database_error(error: Exception) -> bool:
     """True for what the server or the connection to it said; psycopg is asked only where it was loaded."""
     psycopg = sys.modules.get("psycopg")
     return psycopg is not None and isinstance(error, psycopg.Error)
 
 
-def _database_error(error: Exception) -> DrydockError:
+def _database_error(error: Exception) -> NotReadyError:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return DrydockError(f"Postgres refused: {first}.", hint="invoke status; add --debug for the traceback")
+    return NotReadyError(f"Postgres refused: {first}.", hint="invoke status; add --debug for the traceback")
 
 
-def _system_error(error: OSError) -> DrydockError:
+def _system_error(error: OSError) -> EngineError:
     name = f" ({error.filename})" if error.filename else ""
-    return DrydockError(
+    return EngineError(
         f"The operating system refused: {error.strerror or error}{name}.",
         hint="invoke doctor; add --debug for the traceback",
     )

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from drydock.backup import encryption
 from drydock.backup.scheduling import automation
 from drydock.backup.scheduling.schedule import is_due, last_due
 from drydock.console import seconds, size
@@ -75,7 +76,7 @@ def attempt(environment: Environment, work: Work) -> Run:
     entry = work.make()
     assert entry.manifest is not None
     told = [entry.name, size(entry.manifest.size)]
-    if settings.backup_recipients and settings.identity is None:
+    if encryption.sealing(settings).one_way:
         told.append("unproven, for BACKUP_IDENTITY is not set")
     else:
         work.prove(entry)
