@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
 
-from drydock import fingerprint, migrate, postgres, redis_client, seed, stale_redis
+from drydock import fingerprint, migrate, postgres, redis_client, seed, stale_redis, subscriptions
 from drydock.errors import DrydockError
 from drydock.fault_points import Point, reached
 
@@ -198,6 +198,7 @@ def drop(connection: postgres.Connection, name: str) -> None:
         return
     if is_template(connection, name):
         connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
+    subscriptions.drop(connection, name)
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -207,6 +208,7 @@ def drop_behind(connection: postgres.Connection, name: str) -> None:
     A drop mostly waits for a checkpoint. Nobody needs to watch that one: what becomes of it is seen by the next `up`
     or `reset`, and where the server was stopped meanwhile they drop what is left.
     """
+    subscriptions.drop(connection, name)  # else nobody would see the server's refusal
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     connection.pgconn.send_query(statement.as_bytes(connection))
     connection.pgconn.flush()

@@ -75,6 +75,29 @@ def test_only_one_earlier_database_is_kept(shop: Checkout) -> None:
     assert "dropped" not in shop.run("up").stdout
 
 
+def test_a_database_with_a_subscription_is_dropped_like_any_other(shop: Checkout) -> None:
+    """Also one that is enabled, and one that an earlier drydock has closed and could not drop."""
+    subscribe = (
+        "CREATE SUBSCRIPTION news CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION y WITH (connect = false)"
+    )
+    left = "SELECT count(*) FROM pg_subscription"
+    shop.query(subscribe)
+    shop.query("ALTER SUBSCRIPTION news ENABLE")
+    shop.run("reset")
+    assert shop.query(left) == [(1,)]
+    shop.run("reset")
+    eventually(lambda: shop.query(left) == [(0,)], "the subscription gone with its database")
+    shop.query(subscribe)
+    shop.run("reset")
+    with postgres.administer(shop.environment) as connection:
+        eventually(lambda: not postgres.exists(connection, "app__leaving"), "the one before that gone")
+        template.close(connection, "app__previous")
+        connection.execute("ALTER DATABASE app__previous RENAME TO app__leaving")
+    shop.run("reset")
+    assert shop.query(left) == [(0,)]
+    shop.run("reset.undo")
+
+
 def test_a_changed_seed_or_migration_makes_another_template(shop: Checkout) -> None:
     """Any change to what made the template means a new one; changing back finds the old one."""
     first = shop.json("reset")
