@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import psycopg
 from psycopg import sql
 
-from drydock import migrate, postgres, redis_client, revisions, stale_redis, template
+from drydock import attached, migrate, postgres, redis_client, revisions, stale_redis, template
 from drydock.backup import encryption, load, origin, redis_copy
 from drydock.errors import DrydockError, MigrationError, RefusedError
 from drydock.fault_points import Point, reached
@@ -188,6 +188,7 @@ def _put_in_place(
     redis_client.require(environment)
     live, begun = environment.settings.database, time.monotonic()
     with postgres.administer(environment) as connection:
+        attached.carry_over(environment, connection, name)
         stale_redis.owe_with(environment, connection, name)
         template.swap(connection, live, name)
         reached(Point.RESTORE_SWAPPED)

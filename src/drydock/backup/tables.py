@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from drydock import postgres, template
+from drydock import attached, postgres, template
 from drydock.backup import contents, encryption, load, scratch
 from drydock.backup.restore import Restored
 from drydock.backup.selection import known
@@ -91,6 +91,7 @@ def replace(
         _replace(environment, there, coming, list(expected))
         _compare(environment, there, coming, expected)
         reached(Point.RESTORE_CHECKED)
+        attached.carry_over(environment, connection, coming)
         template.swap(connection, live, coming)
         reached(Point.RESTORE_SWAPPED)
 
