@@ -67,6 +67,29 @@ def test_rows_with_types_of_ones_own_come_back(shop: Checkout) -> None:
     assert shop.query("SELECT own::text FROM own") == before
 
 
+def test_a_dot_may_be_part_of_a_name(shop: Checkout) -> None:
+    """Its rows are in no backup without them, are proven where they are in one, and come back by the name of SQL."""
+    make(
+        shop,
+        'CREATE SCHEMA "my.schema"',
+        'CREATE TABLE "my.schema".secret (id int PRIMARY KEY, s text)',
+        'CREATE TABLE "dot.ted" (id serial PRIMARY KEY, secret int REFERENCES "my.schema".secret)',
+        "INSERT INTO \"my.schema\".secret VALUES (1, 'hidden')",
+        'INSERT INTO "dot.ted" VALUES (1, 1)',
+    )
+    count = 'SELECT count(*) FROM "my.schema".secret'
+    for words in (["--schema-only"], ["--table", "users"]):
+        name = shop.json("backup", *words)["name"]
+        shop.run("restore", name, "--into", "without")
+        assert shop.query(count, database="without") == [(0,)]
+        shop.query("DROP DATABASE without")
+    made = shop.json("backup", "--table", '"dot.ted"')
+    assert made["tables_only"] == ['"my.schema".secret', "public.dot.ted"]
+    make(shop, 'DELETE FROM "dot.ted"', 'DELETE FROM "my.schema".secret')
+    shop.run("restore", made["name"], "--table", '"my.schema"."secret"', "--table", "dot.ted")
+    assert shop.query('SELECT s FROM "my.schema".secret JOIN "dot.ted" d ON secret.id = d.secret') == [("hidden",)]
+
+
 def test_partitions_come_with_what_refers_to_them(shop: Checkout) -> None:
     """A table that refers to a partitioned one brings the partitions; one partition comes back by itself as well."""
     make(

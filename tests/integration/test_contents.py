@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,6 +96,19 @@ def test_the_order_of_rows_does_not_count(holding: Callable[..., Contents]) -> N
         "DROP TABLE kept",
     )
     assert contents.differences(before, after) == []
+
+
+def test_backups_know_a_schema_with_a_dot_by_its_former_name(postgres: Database) -> None:
+    """An earlier drydock put no schema in quotes; what it backed up is compared all the same."""
+    with postgres.connect("superuser") as connection:
+        connection.execute('CREATE SCHEMA "my.schema" CREATE TABLE kept (id serial)')
+        contents.prepare(connection)
+        now = contents.take(connection)
+        found = contents.take(connection, only=["my.schema.kept"])
+    table = now.tables['"my.schema".kept']
+    earlier = replace(now, tables={"my.schema.kept": table}, sequences={"my.schema.kept_id_seq": (1, False)})
+    assert found.tables == {'"my.schema".kept': table}
+    assert contents.differences(earlier, found) == []
 
 
 def test_a_sequence_may_stand_anywhere_between_the_two_looks_at_it() -> None:

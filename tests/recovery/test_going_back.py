@@ -227,6 +227,20 @@ def test_a_table_comes_back_beside_its_namesake(numbers: Numbers) -> None:
     checkout.query("DROP TABLE numbers_restored")
 
 
+def test_a_table_in_a_schema_with_a_dot_comes_back(numbers: Numbers) -> None:
+    """It is named as in SQL; its rows are counted, and it comes back beside its namesake."""
+    checkout = numbers.checkout
+    checkout.query('CREATE SCHEMA "my.schema"; CREATE TABLE "my.schema".secret AS SELECT 1 AS one', role="owner")
+    xids = fresh(numbers, 1)
+    checkout.query('DELETE FROM "my.schema".secret')
+    numbers.archived()
+    result = checkout.json("restore", "--before-xid", xids[0], "--table", '"my.schema".secret')
+    assert result["rows"] == {'"my.schema".secret': [0, 1]}
+    assert result["tables"] == ['"my.schema".secret_restored']
+    assert checkout.query('SELECT one FROM "my.schema".secret_restored', role="owner") == [(1,)]
+    checkout.query('DROP SCHEMA "my.schema" CASCADE')
+
+
 def test_a_table_comes_back_in_place(numbers: Numbers) -> None:
     """With --replace its rows are those of then, every other table is as it is now, and invoke undo takes it back."""
     checkout = numbers.checkout

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import sql
 
 from drydock.backup.manifest import TableContent
+from drydock.backup.table_names import former, join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from drydock.postgres import Connection
 
     Position = tuple[int, bool]
+
+_Found = TypeVar("_Found")
 
 # How values become text must not depend on who asks: checksums of some types are taken of the text.
 _SESSION = (
@@ -91,8 +94,8 @@ def tables(
     wanted = None if only is None else set(only)
     result = {}
     for oid, schema, name in connection.execute(_TABLES.encode()).fetchall():
-        qualified = _qualified(str(schema), str(name))
-        if wanted is not None and qualified not in wanted:
+        qualified = join(str(schema), str(name))
+        if wanted is not None and wanted.isdisjoint((qualified, former(qualified))):
             continue
         result[qualified] = _table(connection, oid, str(schema), str(name))
         if progress:
@@ -106,7 +109,7 @@ def sequences(connection: Connection) -> dict[str, Position]:
     for _, schema, name in connection.execute(_SEQUENCES.encode()).fetchall():
         query = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(str(schema), str(name)))
         row: Any = connection.execute(query).fetchone()
-        found[_qualified(str(schema), str(name))] = (int(row[0]), bool(row[1]))
+        found[join(str(schema), str(name))] = (int(row[0]), bool(row[1]))
     return found
 
 
@@ -118,12 +121,12 @@ def definitions(connection: Connection) -> dict[str, str]:
 
 def table_names(connection: Connection) -> list[str]:
     """The qualified names of all tables and materialized views."""
-    return [_qualified(str(schema), str(name)) for _, schema, name in connection.execute(_TABLES_AND_VIEWS.encode())]
+    return [join(str(schema), str(name)) for _, schema, name in connection.execute(_TABLES_AND_VIEWS.encode())]
 
 
 def view_names(connection: Connection) -> set[str]:
     """The qualified names of all materialized views."""
-    return {_qualified(str(schema), str(name)) for _, schema, name in connection.execute(_VIEWS.encode())}
+    return {join(str(schema), str(name)) for _, schema, name in connection.execute(_VIEWS.encode())}
 
 
 def differences(expected: Contents, found: Contents, *, low: dict[str, Position] | None = None) -> list[str]:
@@ -132,10 +135,11 @@ def differences(expected: Contents, found: Contents, *, low: dict[str, Position]
     `low` are the positions of the expected sequences before the dump; those of `expected` are from after it. A restored
     sequence must stand between the two, for those who use it do not wait for a dump.
     """
-    lines = [*_table_differences(expected.tables, found.tables)]
+    positions = _by_either_name(found.sequences)
+    lines = [*_table_differences(expected.tables, _by_either_name(found.tables))]
     for name, high in expected.sequences.items():
         bounds = sorted((high, (low or {}).get(name, high)))
-        position = found.sequences.get(name)
+        position = positions.get(name)
         if position is None or not bounds[0] <= position <= bounds[1]:
             lines.append(f"sequence {name} stands at {position and position[0]} instead of {high[0]}")
     for name in sorted(expected.definitions.keys() | found.definitions.keys()):
@@ -154,6 +158,11 @@ def _table_differences(expected: dict[str, TableContent], found: dict[str, Table
             yield f"table {name} has {other.rows:,} rows instead of {table.rows:,}"
         elif other.checksum != table.checksum:
             yield f"table {name} has other content in its {table.rows:,} rows"
+
+
+def _by_either_name(found: Mapping[str, _Found]) -> dict[str, _Found]:
+    """What was found, to be looked up by the names that backups of an earlier drydock have as well."""
+    return {former(name): one for name, one in found.items()} | {**found}
 
 
 def _table(connection: Connection, oid: object, schema: str, name: str) -> TableContent:
@@ -175,7 +184,3 @@ def _table(connection: Connection, oid: object, schema: str, name: str) -> Table
 
 def _columns(connection: Connection, oid: object) -> list[tuple[str, str]]:
     return [(str(name), str(send or "")) for name, send in connection.execute(_COLUMNS.encode(), (oid,))]
-
-
-def _qualified(schema: str, name: str) -> str:
-    return f"{schema}.{name}"

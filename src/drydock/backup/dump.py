@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from drydock import postgres
-from drydock.backup import contents, encryption, origin, packing, pg_program, selection
+from drydock.backup import contents, encryption, origin, packing, pg_program, selection, table_names
 from drydock.backup.catalogue import Catalogue
 from drydock.backup.growing import Packer
 from drydock.backup.manifest import Manifest, PackedFile
@@ -186,13 +186,8 @@ def _arguments(request: Request, snapshot: Snapshot) -> list[str]:
         f"--snapshot={snapshot.identifier}",
         f"--lock-wait-timeout={LOCK_WAIT}",
         *(["--no-large-objects"] if request.schema_only else []),
-        *(f"--exclude-table-data={_pattern(name)}" for name in left_out),
+        *(f"--exclude-table-data={table_names.quoted(name)}" for name in left_out),
     ]
-
-
-def _pattern(qualified: str) -> str:
-    schema, _, name = qualified.partition(".")
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from drydock.backup import table_names
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], every
     """
     chosen = {known(name, everything) for name in wanted}
     references = [
-        (f"{schema}.{table}", f"{other_schema}.{other}")
+        (table_names.join(str(schema), str(table)), table_names.join(str(other_schema), str(other)))
         for schema, table, other_schema, other in connection.execute(_REFERENCES)
     ]
     while more := {other for table, other in references if table in chosen} - chosen:
@@ -37,12 +38,12 @@ def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], every
 
 
 def known(name: str, everything: Sequence[str]) -> str:
-    """The qualified name of a table that may be given without its schema.
+    """The qualified name of a table that may be given without its schema, or as in SQL.
 
     Raises:
         DrydockError: where there is none such, naming what is near.
     """
-    for candidate in (name, f"public.{name}"):
+    for candidate in table_names.readings(name):
         if candidate in everything:
             return candidate
     near = difflib.get_close_matches(name, [table.removeprefix("public.") for table in everything], n=1)

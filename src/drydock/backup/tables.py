@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from drydock import attached, postgres, template
-from drydock.backup import contents, encryption, load, scratch
+from drydock.backup import contents, encryption, load, scratch, table_names
 from drydock.backup.restore import Restored
 from drydock.backup.selection import known
 from drydock.errors import DrydockError, RefusedError
@@ -138,7 +138,7 @@ def _replace(environment: Environment, source: Callable[[], Connection], target:
         with here.transaction():
             here.execute("SET LOCAL session_replication_role = replica")
             for table, names in columns.items():
-                here.execute(sql.SQL("DELETE FROM ONLY {}").format(_identifier(table)))
+                here.execute(sql.SQL("DELETE FROM ONLY {}").format(table_names.identifier(table)))
                 _copy(there, here, table, names)
             for table in tables:
                 _move_sequences(here, table)
@@ -147,7 +147,7 @@ def _replace(environment: Environment, source: Callable[[], Connection], target:
 
 
 def _columns(there: Connection, here: Connection, table: str) -> list[str]:
-    name = (_quoted(table),)
+    name = (table_names.quoted(table),)
     theirs, ours = ([(str(row[0]), str(row[1])) for row in side.execute(_COLUMNS, name)] for side in (there, here))
     if not ours:
         raise DrydockError(f"The live database has no table {table}.", hint="Restore beside: --into NAME.")
@@ -162,8 +162,8 @@ def _columns(there: Connection, here: Connection, table: str) -> list[str]:
 def _copy(there: Connection, here: Connection, table: str, columns: list[str]) -> None:
     """The rows, as text: the binary form of arrays and composites has object ids of the database that it is from."""
     listed = sql.SQL(", ").join(map(sql.Identifier, columns))
-    out = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT").format(listed, _identifier(table))
-    into = sql.SQL("COPY {} ({}) FROM STDIN").format(_identifier(table), listed)
+    out = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT").format(listed, table_names.identifier(table))
+    into = sql.SQL("COPY {} ({}) FROM STDIN").format(table_names.identifier(table), listed)
     with there.cursor().copy(out) as reading, here.cursor().copy(into) as writing:
         for chunk in reading:
             writing.write(chunk)
@@ -175,12 +175,15 @@ def _move_sequences(here: Connection, table: str) -> None:
         "SELECT a.attname, pg_get_serial_sequence(%(table)s, a.attname) FROM pg_attribute a"
         " WHERE a.attrelid = %(table)s::regclass AND a.attnum > 0 AND NOT a.attisdropped"
         " AND pg_get_serial_sequence(%(table)s, a.attname) IS NOT NULL",
-        {"table": _quoted(table)},
+        {"table": table_names.quoted(table)},
     ).fetchall()
     for column, sequence in owned:
         here.execute(
             sql.SQL("SELECT setval({}, greatest(max({}), (SELECT last_value FROM {}))) FROM ONLY {}").format(
-                sql.Literal(sequence), sql.Identifier(str(column)), sql.SQL(str(sequence)), _identifier(table)
+                sql.Literal(sequence),
+                sql.Identifier(str(column)),
+                sql.SQL(str(sequence)),
+                table_names.identifier(table),
             )
         )
 
@@ -193,7 +196,7 @@ def _refuse_orphans(here: Connection, tables: list[str]) -> None:
     """
     broken = []
     for name, child, parent, columns, others in here.execute(
-        _KEYS, {"tables": [_quoted(t) for t in tables]}
+        _KEYS, {"tables": [table_names.quoted(t) for t in tables]}
     ).fetchall():
         count = _orphans(here, str(child), str(parent), columns, others)
         if count:
@@ -238,11 +241,3 @@ def _contents(connection: Connection, tables: Iterable[str]) -> dict[str, TableC
     with connection:
         contents.prepare(connection)
         return contents.tables(connection, list(tables))
-
-
-def _identifier(table: str) -> sql.Identifier:
-    return sql.Identifier(*table.split(".", 1))
-
-
-def _quoted(table: str) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))

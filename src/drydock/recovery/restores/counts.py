@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from drydock import postgres
+from drydock.backup import table_names
 from drydock.errors import DrydockError
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ PATIENCE = "500ms"
 _TABLES = """FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     ORDER BY n.nspname, c.relname"""
-_NAMES = f"SELECT json_build_array(n.nspname || '.' || c.relname) {_TABLES}"
+_NAMES = f"SELECT json_build_array(n.nspname, c.relname) {_TABLES}"
 # Each row is a query.
-_QUERIES = f"""SELECT format('SELECT json_build_array(%L, count(*)) FROM ONLY %I.%I', n.nspname || '.' || c.relname,
-    n.nspname, c.relname) {_TABLES}"""  # noqa: S608 - constants
+_QUERIES = f"""SELECT format('SELECT json_build_array(%1$L, %2$L, count(*)) FROM ONLY %1$I.%2$I', n.nspname, c.relname)
+    {_TABLES}"""  # noqa: S608 - constants
 # First whether the database is there; then every name, and what could be counted.
 _THEN = f"""SELECT count(*) = 1 AS there FROM pg_database WHERE datname = :'database' AND datallowconn \\gset
 \\echo :there
@@ -51,8 +52,8 @@ def now(environment: Environment) -> Counts | None:
             for (query,) in connection.execute(_QUERIES.encode()).fetchall():
                 with suppress(psycopg.Error):
                     ((counted,),) = connection.execute(str(query).encode()).fetchall()
-                    name, count = cast("tuple[str, int]", counted)
-                    found[name] = count
+                    schema, table, count = cast("tuple[str, str, int]", counted)
+                    found[table_names.join(schema, table)] = count
     except (DrydockError, psycopg.Error):
         return None
     return found
@@ -67,9 +68,9 @@ def then(beside: Beside, volume: str, database: str) -> tuple[Counts | None, lis
     there, *lines = beside.ask(volume, f"\\set database '{database}'\n{_THEN}").splitlines()
     if there != "t":
         return None, []
-    counted = [json.loads(line) for line in lines]
-    found = {str(line[0]): int(line[1]) for line in counted if len(line) > 1}
-    return found, [str(line[0]) for line in counted if line[0] not in found]
+    counted = [(table_names.join(schema, table), count) for schema, table, *count in map(json.loads, lines)]
+    found = {name: int(*count) for name, count in counted if count}
+    return found, [name for name, _ in counted if name not in found]
 
 
 def changed(before: Counts | None, after: Counts | None) -> dict[str, tuple[int | None, int | None]]:

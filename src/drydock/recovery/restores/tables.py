@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from drydock import postgres, template
-from drydock.backup import contents, selection
+from drydock.backup import contents, selection, table_names
 from drydock.backup import tables as in_place
 from drydock.errors import RefusedError
 
@@ -65,11 +65,11 @@ def beside(environment: Environment, there: Environment, names: Sequence[str]) -
 
 
 def _bring(then: Connection, now: Connection, name: str, environment: Environment) -> str:
-    schema, table = name.split(".", 1)
-    target = sql.Identifier(schema, _fitting(table))
-    quoted = sql.Identifier(schema, table).as_string()
-    if now.execute("SELECT to_regclass(%s)", (target.as_string(),)).fetchone() != (None,):
-        raise RefusedError(f"There is a table {schema}.{_fitting(table)} already.", hint="Drop or rename it first.")
+    schema, table = table_names.split(name)
+    brought = table_names.join(schema, _fitting(table))
+    source, target, quoted = table_names.identifier(name), table_names.identifier(brought), table_names.quoted(name)
+    if now.execute("SELECT to_regclass(%s)", (table_names.quoted(brought),)).fetchone() != (None,):
+        raise RefusedError(f"There is a table {brought} already.", hint="Drop or rename it first.")
     columns = then.execute(_COLUMNS, (quoted,)).fetchall()
     definitions = [
         sql.SQL("{} {}{}").format(
@@ -79,13 +79,13 @@ def _bring(then: Connection, now: Connection, name: str, environment: Environmen
     ]
     now.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
     now.execute(sql.SQL("CREATE TABLE {} ({})").format(target, sql.SQL(", ").join(definitions)))
-    out = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT (FORMAT binary)").format(sql.Identifier(schema, table))
+    out = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT (FORMAT binary)").format(source)
     into = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)
     with then.cursor().copy(out) as reading, now.cursor().copy(into) as writing:
         for chunk in reading:
             writing.write(chunk)
     _finish(then, now, target, quoted, environment)
-    return f"{schema}.{_fitting(table)}"
+    return brought
 
 
 def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: str, environment: Environment) -> None:
