@@ -148,6 +148,15 @@ def test_a_table_comes_with_what_it_refers_to(shop: Checkout) -> None:
     assert "Did you mean messages?" in shop.run("backup", "--table", "mesages", code=1).stderr
 
 
+@pytest.mark.parametrize("other", ["--schema-only", "--redis"])
+def test_single_tables_go_with_nothing_that_would_not_come_back(shop: Checkout, other: str) -> None:
+    """A restore of single tables brings rows of theirs and leaves Redis alone: exit code 2, and no backup is made."""
+    before = shop.json("backup.list")
+    told = shop.run("backup", "--table", "users", other, code=2).stderr
+    assert f"--table and {other} cannot be had together" in told
+    assert shop.json("backup.list") == before
+
+
 def test_a_schema_only_backup_has_no_rows(shop: Checkout) -> None:
     """It is proven too and restores to empty tables at the same revision: over rows with a yes, never as `latest`."""
     whole = shop.json("backup", "--no-verify")["name"]

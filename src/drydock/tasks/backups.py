@@ -10,6 +10,7 @@ from invoke.collection import Collection
 
 from drydock.console import seconds, size, table
 from drydock.cycles import no_search_for_cycles
+from drydock.errors import SettingsError
 from drydock.tasks import archives, backup_keeping, backup_offsite, backup_schedule
 from drydock.tasks.common import changing, command, settings, told
 from drydock.tasks.words import WordTask
@@ -46,6 +47,9 @@ def backup(  # noqa: PLR0913, PLR0917 - each is a flag
     """Back the database up while it is in use, and prove the backup by restoring it beside."""
     from drydock.backup import dump
 
+    if table and (schema_only or redis):
+        other = "--schema-only" if schema_only else "--redis"
+        raise SettingsError(f"--table and {other} cannot be had together.", hint="invoke --help backup")
     request = dump.Request(label=label, tables=tuple(table), schema_only=schema_only, redis=redis)
     with changing(console, "backup") as environment, console.phase("dump"), console.progress("dumping") as progress:
         entry = dump.make(environment, request, now=datetime.now(UTC), progress=progress)
