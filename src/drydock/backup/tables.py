@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attname"""
+# The columns of a table that a sequence numbers, of its own or of what it is a partition of, and whether that ascends.
+_NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
+    FROM (SELECT %(table)s::regclass UNION SELECT pg_partition_ancestors(%(table)s::regclass)) t(relation)
+    JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_sequence s ON s.seqrelid = pg_get_serial_sequence(t.relation::text, a.attname)::regclass"""
 # Each foreign key from or to one of the tables, or what they are partitions of, as the query that counts the rows which
 # refer to nothing. A key to a partitioned table has one to each partition below it, which says nothing by itself.
 _KEYS = """WITH chosen AS (
@@ -170,17 +175,14 @@ def _copy(there: Connection, here: Connection, table: str, columns: list[str]) -
 
 
 def _move_sequences(here: Connection, table: str) -> None:
-    """Put the sequences that number a table's rows beyond the highest number there is now."""
-    owned = here.execute(
-        "SELECT a.attname, pg_get_serial_sequence(%(table)s, a.attname) FROM pg_attribute a"
-        " WHERE a.attrelid = %(table)s::regclass AND a.attnum > 0 AND NOT a.attisdropped"
-        " AND pg_get_serial_sequence(%(table)s, a.attname) IS NOT NULL",
-        {"table": table_names.quoted(table)},
-    ).fetchall()
-    for column, sequence in owned:
+    """Put the sequences that number a table's rows beyond the last number there is now: the highest, or the lowest."""
+    for column, sequence, ascends in here.execute(_NUMBERING, {"table": table_names.quoted(table)}).fetchall():
+        end, further = ("max", "greatest") if ascends else ("min", "least")
         here.execute(
-            sql.SQL("SELECT setval({}, greatest(max({}), (SELECT last_value FROM {}))) FROM ONLY {}").format(
+            sql.SQL("SELECT setval({}, {}({}({}), (SELECT last_value FROM {}))) FROM ONLY {}").format(
                 sql.Literal(sequence),
+                sql.SQL(further),
+                sql.SQL(end),
                 sql.Identifier(str(column)),
                 sql.SQL(str(sequence)),
                 table_names.identifier(table),
