@@ -135,6 +135,45 @@ def test_partitions_come_with_what_refers_to_them(shop: Checkout) -> None:
     assert "1 rows of ships would refer to no row of yards" in told
 
 
+def test_a_partitioned_table_is_named_like_any_other(shop: Checkout) -> None:
+    """It stands for its partitions of all levels; partitions that came since, and would keep their rows, are named."""
+    make(
+        shop,
+        "CREATE TABLE docks (id int, side text) PARTITION BY LIST (side)",
+        "CREATE TABLE docks_left PARTITION OF docks FOR VALUES IN ('left') PARTITION BY RANGE (id)",
+        "CREATE TABLE docks_left_1 PARTITION OF docks_left DEFAULT",
+        "CREATE TABLE docks_right PARTITION OF docks FOR VALUES IN ('right')",
+        "CREATE TABLE hollow (id int) PARTITION BY LIST (id)",
+        "INSERT INTO docks VALUES (1, 'left'), (2, 'right')",
+    )
+    made = shop.json("backup", "--label", "docks", "--table", "docks")
+    assert made["tables_only"] == ["public.docks_left_1", "public.docks_right"]
+    assert "hollow is partitioned, and it has no partitions" in shop.run("backup", "--table", "hollow", code=1).stderr
+    whole = shop.json("backup", "--label", "all")["name"]
+    make(shop, "DELETE FROM docks")
+    assert shop.json("restore", whole, "--table", "docks_left")["tables"] == ["public.docks_left_1"]
+    assert shop.query("SELECT id FROM docks") == [(1,)]
+    assert shop.json("restore", made["name"], "--table", "docks")["tables"] == made["tables_only"]
+    assert shop.query("SELECT id FROM docks ORDER BY 1") == [(1,), (2,)]
+    make(shop, "CREATE TABLE docks_stern PARTITION OF docks FOR VALUES IN ('stern')", "DELETE FROM docks")
+    told = shop.run("restore", whole, "--table", "docks", code=1).stderr
+    assert "public.docks has got partitions since (public.docks_stern)" in told
+    part = shop.json("backup", "--table", "docks_right")["name"]
+    told = shop.run("restore", part, "--table", "docks", code=1).stderr
+    assert "no rows here of its partition public.docks_left_1" in told
+
+
+def test_a_materialized_view_is_told_from_a_table(shop: Checkout) -> None:
+    """Nothing is backed up that a restore could not put back; the message says what the view is, not that it is not."""
+    make(shop, "CREATE MATERIALIZED VIEW heads AS SELECT count(*) FROM users")
+    name = shop.json("backup", "--label", "heads")["name"]
+    for words in (("backup",), ("restore", name)):
+        told = shop.run(*words, "--table", "heads", code=1).stderr
+        assert "heads is a materialized view: its rows are computed from those of tables" in told
+    assert "There is no table 'heds'" in shop.run("restore", name, "--table", "heds", code=1).stderr
+    shop.run("backup", "--table", "users")
+
+
 def test_a_redis_that_does_not_answer_is_known_before_the_swap(
     embedded_engine: str, make_checkout: Callable[..., Checkout]
 ) -> None:

@@ -241,6 +241,28 @@ def test_a_table_in_a_schema_with_a_dot_comes_back(numbers: Numbers) -> None:
     checkout.query('DROP SCHEMA "my.schema" CASCADE')
 
 
+def test_a_partitioned_table_comes_back(numbers: Numbers) -> None:
+    """It stands for its partitions: beside them each, or in place where it has got no others since."""
+    checkout = numbers.checkout
+    checkout.query(
+        "CREATE TABLE cut (id int) PARTITION BY RANGE (id);"
+        "CREATE TABLE cut_1 PARTITION OF cut FOR VALUES FROM (0) TO (9); INSERT INTO cut VALUES (1)",
+        role="owner",
+    )
+    xids = fresh(numbers, 1)
+    checkout.query("DELETE FROM cut")
+    numbers.archived()
+    words = ("restore", "--before-xid", xids[0], "--table", "cut")
+    assert checkout.json(*words)["tables"] == ["public.cut_1_restored"]
+    checkout.query("CREATE TABLE cut_2 PARTITION OF cut DEFAULT", role="owner")
+    told = checkout.run(*words, "--replace", "--yes", code=1).stderr
+    assert "public.cut has got partitions since (public.cut_2)" in told
+    checkout.query("DROP TABLE cut_2")
+    checkout.run(*words, "--replace", "--yes")
+    assert checkout.query("SELECT id FROM cut") == [(1,)]
+    checkout.query("DROP TABLE cut, cut_1_restored")
+
+
 def test_a_table_comes_back_in_place(numbers: Numbers) -> None:
     """With --replace its rows are those of then, every other table is as it is now, and invoke undo takes it back."""
     checkout = numbers.checkout

@@ -59,6 +59,12 @@ def test_what_is_written_as_in_sql_is_read_so(text: str, name: str) -> None:
     assert name in table_names.readings(text)
 
 
+def test_what_is_no_name_in_sql_is_refused() -> None:
+    """Rather than read as something else."""
+    with pytest.raises(ValueError, match=r"a\.b\.c"):
+        table_names.in_sql("a.b.c")
+
+
 def test_words_that_are_no_name_have_no_reading_of_sql() -> None:
     """Three parts and a quote that does not end are taken as they are."""
     for text in ("a.b.c", '"a', 'a"."b'):

@@ -40,7 +40,6 @@ _RELATIONS = """SELECT c.oid::int8, n.nspname, c.relname FROM pg_class c JOIN pg
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 2, 3"""
 _TABLES, _VIEWS, _SEQUENCES = (_RELATIONS.format(kind) for kind in ("'r'", "'m'", "'S'"))
-_TABLES_AND_VIEWS = _RELATIONS.format("'r', 'm'")
 # The binary form of a value (its type's send function) is the same everywhere, but for what holds object ids: composite
 # types, arrays of types that are not built in, and the reg* types.
 _COLUMNS = """SELECT a.attname, CASE WHEN t.typsend = 0 OR t.typtype = 'c' OR t.typname LIKE 'reg%%'
@@ -120,8 +119,8 @@ def definitions(connection: Connection) -> dict[str, str]:
 
 
 def table_names(connection: Connection) -> list[str]:
-    """The qualified names of all tables and materialized views."""
-    return [join(str(schema), str(name)) for _, schema, name in connection.execute(_TABLES_AND_VIEWS.encode())]
+    """The qualified names of all tables with rows of their own; what is partitioned has none."""
+    return [join(str(schema), str(name)) for _, schema, name in connection.execute(_TABLES.encode())]
 
 
 def view_names(connection: Connection) -> set[str]:

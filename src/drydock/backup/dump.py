@@ -131,8 +131,9 @@ def _snapshot(environment: Environment, request: Request) -> Iterator[Snapshot]:
         before = contents.sequences(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row: Any = connection.execute("SELECT pg_export_snapshot(), pg_database_size(current_database())").fetchone()
-        everything = contents.table_names(connection)
-        only = selection.with_what_they_refer_to(connection, request.tables, everything) if request.tables else []
+        there = selection.relations(connection)
+        everything = [*there.tables, *there.views]
+        only = selection.with_what_they_refer_to(connection, request.tables, there) if request.tables else []
         # Whatever else is left out: without its revision a schema is of no known one.
         version_table = {f"public.{environment.settings.project.version_table}"} & set(everything)
         limited = bool(request.tables or request.schema_only)

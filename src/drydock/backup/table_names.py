@@ -47,9 +47,20 @@ def readings(text: str) -> Iterator[str]:
     """The qualified names that somebody may mean: as `join` has them, without the schema public, or as in SQL."""
     yield text
     yield join("public", text)
-    if found := _IN_SQL.fullmatch(text):
-        schema, table = _meant(found[1], found[2]), _meant(found[3], found[4])
-        yield join(schema or "public", table)
+    if _IN_SQL.fullmatch(text):
+        yield in_sql(text)
+
+
+def in_sql(text: str) -> str:
+    """The qualified name of what SQL calls so; without a schema it is public's.
+
+    Raises:
+        ValueError: where it is no name in SQL.
+    """
+    found = _IN_SQL.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    return join(_meant(found[1], found[2]) or "public", _meant(found[3], found[4]))
 
 
 def _quote(name: str) -> str:

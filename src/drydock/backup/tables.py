@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from drydock import attached, postgres, template
-from drydock.backup import contents, encryption, load, scratch, table_names
+from drydock.backup import contents, encryption, load, scratch, selection, table_names
+from drydock.backup.dump import CONTENTS
 from drydock.backup.restore import Restored
-from drydock.backup.selection import known
 from drydock.errors import DrydockError, RefusedError
 from drydock.fault_points import Point, reached
 
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     from drydock.backup.catalogue import Entry
     from drydock.backup.manifest import Manifest, TableContent
     from drydock.backup.restore import Dealings
+    from drydock.backup.selection import Relations
     from drydock.environment import Environment
     from drydock.postgres import Connection
 
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attname"""
+_RELATION = "relation "  # how the definitions begin that say of what kind one is
 # The columns of a table that a sequence numbers, of its own or of what it is a partition of, and whether that ascends.
 _NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
     FROM (SELECT %(table)s::regclass UNION SELECT pg_partition_ancestors(%(table)s::regclass)) t(relation)
@@ -62,15 +66,18 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: 
         DrydockError: where a table is in neither, its columns differ, or rows would refer to rows that are not there.
     """
     manifest = load.check_files(entry, encryption.sealing(environment.settings))
-    tables = _tables(manifest, wanted)
+    available = _available(environment, entry, manifest)
+    for text in wanted:
+        selection.known(text, available)
     begun = time.monotonic()
     live = environment.settings.database
-    result = Restored(source=entry.name, database=live, tables=tables)
+    result = Restored(source=entry.name, database=live)
     with scratch.database(environment) as source:
         loaded = load.load(environment, entry, source, dealings.progress)
         result.seconds["load"] = loaded.load_seconds
+        result.tables = _chosen(environment, source, wanted, available) if wanted else list(available.tables)
         dealings.report(f"{live} is closed while its copy is changed")
-        wanted_contents = {name: manifest.tables[name] for name in tables}
+        wanted_contents = {name: manifest.tables[name] for name in result.tables}
         replace(environment, lambda: postgres.administer(environment, source), wanted_contents)
     result.previous = live + template.PREVIOUS
     result.seconds["swap"] = round(time.monotonic() - begun - loaded.load_seconds, 3)
@@ -101,17 +108,35 @@ def replace(
         reached(Point.RESTORE_SWAPPED)
 
 
-def _tables(manifest: Manifest, wanted: Sequence[str]) -> list[str]:
-    """The tables that are wanted, by qualified name.
+def _available(environment: Environment, entry: Entry, manifest: Manifest) -> Relations:
+    """What can be had of a backup, as it says itself; which partitions a table has is known once it is loaded.
 
     Raises:
-        RefusedError: where the backup has no rows of them.
+        RefusedError: where it has no rows.
     """
-    if manifest.schema_only:
-        raise RefusedError(f"{manifest.name} holds no rows.", hint="invoke backup.list")
-    # Of what is partitioned only the partitions have rows.
-    available = [name for name in manifest.tables_only or manifest.tables if name in manifest.tables]
-    return [known(name, available) for name in wanted] if wanted else available
+    with load.unpacked(entry, manifest, CONTENTS, encryption.sealing(environment.settings)) as stream:
+        definitions = json.load(stream)["definitions"]
+    kinds = {
+        table_names.in_sql(key.removeprefix(_RELATION)): definition.partition(" ")[0]
+        for key, definition in definitions.items()
+        if key.startswith(_RELATION)
+    }
+    views = {name for name, kind in kinds.items() if kind == "m"}  # which an earlier drydock has summed up as well
+    tables = [name for name in manifest.tables_only or manifest.tables if name in manifest.tables.keys() - views]
+    if manifest.schema_only or not tables:
+        raise RefusedError(f"{manifest.name} holds no rows of tables.", hint="invoke backup.list")
+    return selection.Relations(tables, {name: () for name, kind in kinds.items() if kind == "p"}, views)
+
+
+def _chosen(environment: Environment, source: str, wanted: Sequence[str], available: Relations) -> list[str]:
+    """The tables whose rows are wanted, of a backup that is loaded as `source`."""
+    with (
+        postgres.administer(environment, source) as there,
+        postgres.administer(environment, environment.settings.database) as here,
+    ):
+        then = dataclasses.replace(selection.relations(there), tables=available.tables)
+        selection.refuse_new_partitions(wanted, then, selection.relations(here))
+    return selection.chosen(wanted, then)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from drydock import postgres, template
-from drydock.backup import contents, selection, table_names
+from drydock.backup import selection, table_names
 from drydock.backup import tables as in_place
 from drydock.errors import RefusedError
 
@@ -27,14 +27,24 @@ _KEY = """SELECT array_agg(a.attname ORDER BY k.n) FROM pg_index i, unnest(i.ind
 
 
 def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
-    """The qualified names of the tables that are wanted, as they were called then.
+    """The qualified names of the tables with the rows that are wanted, as they were called then.
 
     Raises:
         DrydockError: where there was no table of such a name.
     """
     with postgres.administer(there, there.settings.database) as connection:
-        available = contents.table_names(connection)
-    return [selection.known(name, available) for name in wanted]
+        return selection.chosen(wanted, selection.relations(connection))
+
+
+def refuse_new_partitions(environment: Environment, there: Environment, wanted: Sequence[str]) -> None:
+    """Stop where a partitioned table that is wanted as a whole has got partitions since: their rows would stay.
+
+    Raises:
+        DrydockError: naming them.
+    """
+    database = environment.settings.database
+    with postgres.administer(there, database) as then, postgres.administer(environment, database) as now:
+        selection.refuse_new_partitions(wanted, selection.relations(then), selection.relations(now))
 
 
 def replace(environment: Environment, there: Environment, names: Sequence[str]) -> tuple[list[str], str]:
