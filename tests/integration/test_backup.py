@@ -451,15 +451,53 @@ def test_what_a_backup_brings_along_never_runs_as_the_superuser(shop: Checkout) 
         shop.run("reset")
 
 
+SPRUNG = """
+CREATE FUNCTION lures.sprung() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM public.trap(0); RETURN OLD; END';
+CREATE TRIGGER always BEFORE DELETE ON lures.lure FOR EACH ROW EXECUTE FUNCTION lures.sprung();
+ALTER TABLE lures.lure ENABLE ALWAYS TRIGGER always;
+CREATE TYPE lures.odd AS (one int);
+CREATE FUNCTION lures.number(lures.odd) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM public.trap(0); RETURN 1; END';
+CREATE CAST (lures.odd AS int) WITH FUNCTION lures.number(lures.odd) AS IMPLICIT;
+ALTER TABLE lures.lure ADD odd lures.odd;
+UPDATE lures.lure SET odd = ROW(1);
+CREATE SEQUENCE lures.counting OWNED BY lures.lure.odd
+"""
+LEFT = """
+CREATE ROLE app__writer LOGIN;
+GRANT app_owner TO app__writer;
+GRANT SET ON PARAMETER session_replication_role TO app__writer
+"""
+
+
+def test_nothing_runs_as_the_superuser_where_single_tables_come_back(shop: Checkout) -> None:
+    """Constraints, triggers that always fire and casts have the owner's rights; the login for it is gone afterwards.
+
+    Where a kill left it, it is the next one's to remove.
+    """
+    shop.query(TRAP + ";" + SPRUNG, role="owner")
+    shop.query(LEFT)
+    try:
+        name = shop.json("backup", "--label", "sprung")["name"]
+        shop.run("restore", name, "--table", "lures.lure")
+        assert shop.query("SELECT count(*) FROM lures.lure") == [(1,)]
+        assert shop.query("SELECT rolname FROM pg_roles WHERE rolname IN ('mallory', 'app__writer')") == []
+    finally:
+        shop.query("DROP ROLE IF EXISTS mallory")
+        shop.run("reset")
+
+
 def test_what_only_a_superuser_can_create_is_restored_by_one(shop: Checkout) -> None:
-    """The owner may own a function that is trusted not to leak, but could not create it."""
+    """The owner may own a function that is trusted not to leak, but could not create it; nor write what is not its."""
     shop.query("CREATE FUNCTION public.sure() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'")
-    shop.query("ALTER FUNCTION public.sure() OWNER TO app_owner; CREATE TABLE public.boss ()")
+    shop.query("ALTER FUNCTION public.sure() OWNER TO app_owner; CREATE TABLE public.boss AS SELECT 1 AS id")
     try:
         made = shop.json("backup", "--label", "privileged")
         assert made["proven"]
         shop.run("restore", "privileged", "--yes")
         assert shop.query("SELECT proleakproof FROM pg_proc WHERE proname = 'sure'") == [(True,)]
         assert shop.query("SELECT tableowner FROM pg_tables WHERE tablename = 'boss'") == [("postgres",)]
+        shop.query("DELETE FROM boss")
+        shop.run("restore", "privileged", "--table", "boss")
+        assert shop.query("SELECT id FROM boss") == [(1,)]
     finally:
         shop.run("reset")

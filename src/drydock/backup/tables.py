@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from drydock import attached, postgres, template
-from drydock.backup import contents, encryption, load, scratch, selection, table_names
+from drydock.backup import contents, encryption, load, scratch, selection, table_names, writer
 from drydock.backup.dump import CONTENTS
 from drydock.backup.restore import Restored
 from drydock.errors import DrydockError, RefusedError
@@ -161,7 +161,7 @@ def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
 
 def _replace(environment: Environment, source: Callable[[], Connection], target: str, tables: list[str]) -> None:
     """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
-    with source() as there, postgres.administer(environment, target) as here:
+    with source() as there, writer.session(environment, target, tables) as here:
         contents.prepare(there)
         contents.prepare(here)
         columns = {table: _columns(there, here, table) for table in tables}
