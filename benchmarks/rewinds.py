@@ -178,8 +178,8 @@ def _alone(dock: Checkout, journey: Journey) -> Take:
         volume = beside.volume("benchmark")
 
         def work() -> None:
-            rewind.rewind(beside, volume, recipes.make(environment.settings, archive, plan), _quiet)
-            promotion.promote(beside, volume, environment.superuser)
+            paused = rewind.rewind(beside, volume, recipes.make(environment.settings, archive, plan), _quiet)
+            promotion.promote(beside, paused, environment.superuser)
 
         settle(dock)
         try:

@@ -51,8 +51,8 @@ def piped(content: bytes, folder: Path) -> Iterator[BinaryIO]:
 def promoted(beside: Beside, book: ledger.Ledger, environment: Environment) -> str:
     """A volume with a cluster that has left recovery and was stopped cleanly."""
     volume = beside.volume("branch-test")
-    rewind.rewind(beside, volume, book.recipe(1, inclusive=True), lambda _line: None)
-    assert promotion.promote(beside, volume, environment.superuser).timeline > 1
+    paused = rewind.rewind(beside, volume, book.recipe(1, inclusive=True), lambda _line: None)
+    assert promotion.promote(beside, paused, environment.superuser).timeline > 1
     assert beside.end(volume)
     return volume
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from drydock.console import confirm, seconds
-from drydock.errors import RefusedError, SettingsError
+from drydock.errors import DrydockError, RefusedError, SettingsError
 from drydock.tasks.common import settings
 
 if TYPE_CHECKING:
@@ -120,7 +120,13 @@ class _Undo:
 
         kind = Kind.DATABASES if self.wanted.tables else Kind.CLUSTER
         with changes.recorded(self.environment, "restore", kind, report=self.console.step) as change:
-            yield
+            try:
+                yield
+            except DrydockError as error:
+                # The new cluster is in place, and what failed is its start.
+                if change.undo and self.environment.state.incarnation != change.entry.incarnation:
+                    error.hint = "; ".join(filter(None, [error.hint, f"or back to what was there: {change.undo}"]))
+                raise
         self.command, self.lines = change.undo, change.lines
 
 

@@ -113,7 +113,7 @@ def keep(environment: Environment, paused: Paused, name: str, moment: str, made:
 def opened(environment: Environment, paused: Paused, port: int) -> Environment:
     """Have a server that pauses leave recovery and listen on a port; the environment as seen from there."""
     beside = environment.engine.beside
-    promotion.promote(beside, paused.volume, environment.superuser)
+    promotion.promote(beside, paused, environment.superuser)
     beside.end(paused.volume)
     return _launched(environment, paused.volume, port)
 

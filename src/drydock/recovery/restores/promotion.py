@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from drydock.recovery.wal.positions import format_lsn, parse_lsn
 if TYPE_CHECKING:
     from drydock.checkout import Role
     from drydock.engine import Beside
+    from drydock.recovery.restores.rewind import Paused
 
 TIMEOUT = 600  # seconds for the server to leave recovery
 # A server that pauses at the end of recovery is promoted by going on (manual 20.5.6), and at once: pg_promote() waits
 # until it looks up from its pause by itself, up to a second (src/backend/access/transam/xlogrecovery.c,
 # recoveryPausesHere). Both look every so often whether it is done.
+# What the WAL asked for is given to the server's own files, where they have less: transactions that were prepared at
+# that moment keep it from starting with less (max_prepared_transactions, manual 20.4).
 # The timeline's number is not from pg_control_checkpoint(): the checkpoint comes a while after the promotion.
 _PROMOTE = f"""SELECT pg_wal_replay_resume() \\g /dev/null
 DO $$
@@ -33,11 +37,16 @@ END $$;
 SELECT NOT pg_is_in_recovery() AS promoted \\gset
 \\if :promoted
     ALTER ROLE {SUPERUSER} PASSWORD :'verifier';
+    SELECT format('ALTER SYSTEM SET %I = %L', asked.key, asked.value)
+    FROM json_each_text(:'raised') asked JOIN pg_settings known ON known.name = asked.key
+    WHERE asked.value::int > coalesce((
+        SELECT setting FROM pg_file_settings WHERE name = asked.key ORDER BY seqno DESC LIMIT 1), known.boot_val)::int
+    \\gexec
     SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline \\gset
     \\echo :timeline
     SELECT pg_read_file('pg_wal/' || :'timeline' || '.history');
 \\endif
-"""
+"""  # noqa: S608 - constants
 ITERATIONS = 4096  # of SCRAM, as the server itself has them
 
 
@@ -63,14 +72,18 @@ def make_slot(beside: Beside, volume: str, name: str) -> int:
     return parse_lsn(beside.ask(volume, script))
 
 
-def promote(beside: Beside, volume: str, superuser: Role) -> Promoted:
+def promote(beside: Beside, paused: Paused, superuser: Role) -> Promoted:
     """Have a paused server leave recovery, and give its superuser the password of the settings.
+
+    What the WAL asked for is in the server's files then: it starts with them alone.
 
     Raises:
         DrydockError: where it does not leave recovery.
     """
     # A verifier: the password itself never stands in a statement or in the server's log.
-    answer = beside.ask(volume, f"\\set verifier '{verifier(superuser.password)}'\n{_PROMOTE}")
+    variables = {"verifier": verifier(superuser.password), "raised": json.dumps(dict(paused.raised))}
+    script = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items()) + _PROMOTE
+    answer = beside.ask(paused.volume, script)
     if not answer:
         raise DrydockError(f"The server beside has not left recovery after {TIMEOUT} s.", hint="invoke doctor")
     timeline, _, history = answer.partition("\n")

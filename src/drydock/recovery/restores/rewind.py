@@ -118,13 +118,15 @@ class Recipe:
 class Paused:
     """A server that stands at the stop: its volume, the position behind the last record, its cluster and last commit.
 
-    `last_commit` is UTC as the server words it; empty where no commit was replayed.
+    `last_commit` is UTC as the server words it; empty where no commit was replayed. `raised` is what the WAL asked for
+    beyond the base backup's settings, by name.
     """
 
     volume: str
     replayed: int
     system_identifier: str
     last_commit: str
+    raised: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -197,7 +199,7 @@ def recover(beside: Beside, volume: str, recipe: Recipe, report: Callable[[str],
         # The WAL says what its server had. A standby with less waits for somebody to raise it (manual 27.4.3).
         lacking = dict(_TOO_LOW.findall(log))
         if paused:
-            return _compare(log, recipe.stop), paused
+            return _compare(log, recipe.stop), replace(paused, raised=raised)
         raised |= lacking
         report(f"once more with {', '.join(f'{name}={value}' for name, value in lacking.items())}: the WAL asks for it")
         beside.end(volume)

@@ -80,7 +80,7 @@ def _promote(environment: Environment, archive: Archive, paused: Paused, incarna
     if part:
         start = promotion.make_slot(beside, paused.volume, slot_name(part))
     reached(Point.SWAP_SLOT_MADE)
-    promoted = promotion.promote(beside, paused.volume, environment.superuser)
+    promoted = promotion.promote(beside, paused, environment.superuser)
     promotion.refuse_used(promoted, set(archive.histories()))
     reached(Point.SWAP_PROMOTED)
     if part:

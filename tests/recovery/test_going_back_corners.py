@@ -1,0 +1,60 @@
+"""Restores to a moment where something is special: unlogged tables, raised settings, a closed database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests import timeline
+from tests.checkout import Checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.timeline import Numbers
+
+
+@pytest.fixture(scope="module")
+def numbers(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Numbers]:
+    """A checkout of this module's own on each engine, archived."""
+    checkout = Checkout(tmp_path_factory.mktemp("corners") / "shop", ENGINE=engine_name, WAL_ARCHIVE="on")
+    yield timeline.archived(checkout)
+    checkout.remove()
+
+
+def test_what_the_wal_asks_for_stays_with_the_server(numbers: Numbers) -> None:
+    """Prepared transactions need a setting that is younger than the base backup: branch and cluster start with it."""
+    checkout = numbers.checkout
+    checkout.query("ALTER SYSTEM SET max_prepared_transactions = 5")
+    checkout.run("down")
+    checkout.run("up")
+    environment = checkout.environment
+    with psycopg.connect(environment.database_url(environment.superuser)) as connection:
+        connection.execute("INSERT INTO numbers VALUES (1)")
+        connection.execute("PREPARE TRANSACTION 'waiting'")
+    numbers.archived()
+    told = checkout.run("restore", "--latest", "--branch", "past").stderr
+    assert "once more with max_prepared_transactions=5" in told
+    checkout.run("branch.drop", "past", "--yes")
+    checkout.run("restore", "--latest", "--yes")
+    assert checkout.query("SELECT gid FROM pg_prepared_xacts") == [("waiting",)]
+    assert checkout.query("SHOW max_prepared_transactions") == [("5",)]
+    checkout.query("COMMIT PREPARED 'waiting'")
+    assert numbers.all() == [1]
+
+
+def test_a_restore_whose_servers_do_not_come_up_names_the_way_back(numbers: Numbers) -> None:
+    """The new data is in place and Redis does not start: the hint has the log, and undo."""
+    checkout = numbers.checkout
+    numbers.add(2)
+    numbers.archived()
+    path = checkout.root / "compose" / "redis" / "redis.conf"
+    sound = path.read_text()
+    path.write_text(f"{sound}\nnonsense yes\n")
+    told = checkout.run("restore", "--latest", "--yes", code=5).stderr
+    path.write_text(sound)
+    assert "invoke undo" in told
+    checkout.run("undo")
+    assert 2 in numbers.all()
