@@ -58,3 +58,20 @@ def test_a_restore_whose_servers_do_not_come_up_names_the_way_back(numbers: Numb
     assert "invoke undo" in told
     checkout.run("undo")
     assert 2 in numbers.all()
+
+
+def test_what_has_no_rows_in_the_wal_is_not_brought_back(numbers: Numbers) -> None:
+    """An unlogged table and a materialized view are refused by name, beside and in place; the rows of now stay."""
+    checkout = numbers.checkout
+    checkout.query("CREATE UNLOGGED TABLE cache AS SELECT 1 AS one", role="owner")
+    checkout.query("CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM numbers", role="owner")
+    numbers.archived()
+    told = checkout.run("restore", "--latest", "--table", "cache", "--replace", "--yes", code=3).stderr
+    assert "cache was unlogged at that moment" in told
+    assert checkout.query("SELECT one FROM cache") == [(1,)]
+    told = checkout.run("restore", "--latest", "--table", "cache", code=3).stderr
+    assert "cache was unlogged at that moment" in told
+    told = checkout.run("restore", "--latest", "--table", "summary", "--replace", "--yes", code=3).stderr
+    assert "REFRESH MATERIALIZED VIEW summary" in told
+    checkout.query("DROP TABLE cache", role="owner")
+    checkout.query("DROP MATERIALIZED VIEW summary", role="owner")

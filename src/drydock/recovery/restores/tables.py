@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
     from drydock.postgres import Connection
 
+_UNLOGGED = "SELECT FROM pg_class WHERE oid = %s::regclass AND relpersistence = 'u'"
 SUFFIX = "_restored"
 LONGEST = 63  # bytes of a name (manual 4.1.1)
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
@@ -30,10 +31,14 @@ def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
     """The qualified names of the tables with the rows that are wanted, as they were called then.
 
     Raises:
-        DrydockError: where there was no table of such a name.
+        DrydockError: where there was no table of such a name, or it is a materialized view.
+        RefusedError: where the WAL has no rows of it.
     """
     with postgres.administer(there, there.settings.database) as connection:
-        return selection.chosen(wanted, selection.relations(connection))
+        names = selection.chosen(wanted, selection.relations(connection))
+        for name in names:
+            _refuse_without_rows(connection, name)
+    return names
 
 
 def refuse_new_partitions(environment: Environment, there: Environment, wanted: Sequence[str]) -> None:
@@ -74,6 +79,20 @@ def beside(environment: Environment, there: Environment, names: Sequence[str]) -
         return [_bring(then, now, name, environment) for name in names]
 
 
+def _refuse_without_rows(there: Connection, name: str) -> None:
+    """Stop where there is nothing of a table to bring back: a recovery leaves unlogged ones empty (manual 27.4.1).
+
+    Raises:
+        RefusedError: then.
+    """
+    if there.execute(_UNLOGGED, (table_names.quoted(name),)).rowcount:
+        shown = name.removeprefix("public.")
+        raise RefusedError(
+            f"{shown} was unlogged at that moment: the WAL has no rows of unlogged tables.",
+            hint=f"A dump has them: invoke backup.list; invoke restore NAME --table {shown}",
+        )
+
+
 def _bring(then: Connection, now: Connection, name: str, environment: Environment) -> str:
     schema, table = table_names.split(name)
     brought = table_names.join(schema, _fitting(table))
@@ -105,6 +124,10 @@ def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: s
         columns = sql.SQL(", ").join(map(sql.Identifier, key))
         now.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(target, columns))
     now.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(target, sql.Identifier(environment.owner.name)))
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(*name.split(".", 1)).as_string()
 
 
 def _fitting(table: str) -> str:
