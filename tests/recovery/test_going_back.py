@@ -286,8 +286,28 @@ def test_rows_that_others_refer_to_do_not_go(numbers: Numbers) -> None:
     numbers.archived()
     refused = checkout.run("restore", "--before-xid", xids[1], "--table", "numbers", "--replace", "--yes", code=1)
     assert "referring_number_fkey" in refused.stderr
+    assert "or restore beside: the same without --replace." in refused.stderr
     assert numbers.all() == [1, 2, 3]
     checkout.query("DROP TABLE referring")
+
+
+def test_a_table_that_is_another_now_comes_back_beside(numbers: Numbers) -> None:
+    """With other columns, or none at all any more, --replace is refused, and what the hint says brings it back."""
+    checkout = numbers.checkout
+    fresh(numbers, 1)
+    checkout.query("CREATE TABLE young AS SELECT 1 AS one", role="owner")
+    words = ("restore", "--before-xid", numbers.add(2), "--table", "young")
+    numbers.archived()
+    checkout.query("ALTER TABLE young ADD COLUMN two int", role="owner")
+    refused = checkout.run(*words, "--replace", "--yes", code=1).stderr
+    assert "public.young has other columns now than it had then (two integer)" in refused
+    assert "Restore beside: the same without --replace." in refused
+    checkout.query("DROP TABLE young", role="owner")
+    refused = checkout.run(*words, "--replace", "--yes", code=1).stderr
+    assert "Restore beside: the same without --replace." in refused
+    checkout.run(*words)
+    assert checkout.query("SELECT one FROM young_restored", role="owner") == [(1,)]
+    checkout.query("DROP TABLE young_restored", role="owner")
 
 
 def test_words_that_contradict_each_other_are_refused(numbers: Numbers) -> None:

@@ -85,7 +85,10 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: 
 
 
 def replace(
-    environment: Environment, there: Callable[[], Connection], expected: Mapping[str, TableContent | None]
+    environment: Environment,
+    there: Callable[[], Connection],
+    expected: Mapping[str, TableContent | None],
+    beside: str = "--into NAME",
 ) -> None:
     """Replace the rows of some tables in a copy of the live database, check it, and swap it in.
 
@@ -93,6 +96,7 @@ def replace(
         environment: whose database.
         there: connects, as a superuser, to the database with the rows to take: of any server of the same major.
         expected: the tables by qualified name, with what they hold there; None where that is to be found out.
+        beside: what to type to have the rows beside instead, for the hints.
 
     Raises:
         DrydockError: where a table's columns differ, rows would refer to rows that are not there, or did not come out
@@ -100,7 +104,7 @@ def replace(
     """
     live = environment.settings.database
     with _copy_of_live(environment) as (connection, coming):
-        _replace(environment, there, coming, list(expected))
+        _replace(environment, there, coming, list(expected), beside)
         _compare(environment, there, coming, expected)
         reached(Point.RESTORE_CHECKED)
         attached.carry_over(environment, connection, coming)
@@ -159,12 +163,14 @@ def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
         template.drop_behind(connection, live + template.LEAVING)
 
 
-def _replace(environment: Environment, source: Callable[[], Connection], target: str, tables: list[str]) -> None:
+def _replace(
+    environment: Environment, source: Callable[[], Connection], target: str, tables: list[str], beside: str
+) -> None:
     """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
     with source() as there, writer.session(environment, target, tables) as here:
         contents.prepare(there)
         contents.prepare(here)
-        columns = {table: _columns(there, here, table) for table in tables}
+        columns = {table: _columns(there, here, table, beside) for table in tables}
         with here.transaction():
             here.execute("SET LOCAL session_replication_role = replica")
             for table, names in columns.items():
@@ -173,18 +179,18 @@ def _replace(environment: Environment, source: Callable[[], Connection], target:
             for table in tables:
                 _move_sequences(here, table)
             here.execute("SET LOCAL session_replication_role = origin")
-            _refuse_orphans(here, tables)
+            _refuse_orphans(here, tables, beside)
 
 
-def _columns(there: Connection, here: Connection, table: str) -> list[str]:
+def _columns(there: Connection, here: Connection, table: str, beside: str) -> list[str]:
     name = (table_names.quoted(table),)
     theirs, ours = ([(str(row[0]), str(row[1])) for row in side.execute(_COLUMNS, name)] for side in (there, here))
     if not ours:
-        raise DrydockError(f"The live database has no table {table}.", hint="Restore beside: --into NAME.")
+        raise DrydockError(f"The live database has no table {table}.", hint=f"Restore beside: {beside}.")
     if theirs != ours:
         changed = ", ".join(sorted({f"{column} {kind}" for column, kind in set(theirs) ^ set(ours)}))
         raise DrydockError(
-            f"{table} has other columns now than in the backup ({changed}).", hint="Restore beside: --into NAME."
+            f"{table} has other columns now than it had then ({changed}).", hint=f"Restore beside: {beside}."
         )
     return [column for column, _ in ours]
 
@@ -215,7 +221,7 @@ def _move_sequences(here: Connection, table: str) -> None:
         )
 
 
-def _refuse_orphans(here: Connection, tables: list[str]) -> None:
+def _refuse_orphans(here: Connection, tables: list[str], beside: str) -> None:
     """Stop where a row refers to one that is not there.
 
     Raises:
@@ -232,7 +238,7 @@ def _refuse_orphans(here: Connection, tables: list[str]) -> None:
     if broken:
         raise DrydockError(
             f"These tables do not fit the others as they are now: {'; '.join(broken)}.",
-            hint="Name the other tables too (--table), or restore beside: --into NAME.",
+            hint=f"Name the other tables too (--table), or restore beside: {beside}.",
         )
 
 

@@ -58,8 +58,10 @@ def replace(environment: Environment, there: Environment, names: Sequence[str]) 
     Raises:
         DrydockError: where columns differ, or rows would refer to rows that are not there; nothing is changed then.
     """
-    in_place.replace(environment, lambda: postgres.administer(there, there.settings.database), dict.fromkeys(names))
-    return list(names), environment.settings.database + template.PREVIOUS
+    database = environment.settings.database
+    expected = dict.fromkeys(names)
+    in_place.replace(environment, lambda: postgres.administer(there, database), expected, "the same without --replace")
+    return list(names), database + template.PREVIOUS
 
 
 def beside(environment: Environment, there: Environment, names: Sequence[str]) -> list[str]:
