@@ -75,3 +75,23 @@ def test_what_has_no_rows_in_the_wal_is_not_brought_back(numbers: Numbers) -> No
     assert "REFRESH MATERIALIZED VIEW summary" in told
     checkout.query("DROP TABLE cache", role="owner")
     checkout.query("DROP MATERIALIZED VIEW summary", role="owner")
+
+
+def test_tables_and_branches_undo_nothing_else(numbers: Numbers) -> None:
+    """Their plan tells of no transactions that would be undone, and the rows counted are those of the tables named."""
+    checkout = numbers.checkout
+    checkout.query("CREATE TABLE alike AS SELECT 1 AS one", role="owner")
+    xid = numbers.add(3)
+    checkout.query("INSERT INTO numbers VALUES (4)")
+    numbers.archived()
+    words = ("restore", "--before-xid", xid)
+    assert "will be undone: 2 transactions" in checkout.run(*words, "--plan").stdout
+    for beside in (("--branch", "past"), ("--table", "alike"), ("--table", "alike", "--replace")):
+        told = checkout.run(*words, *beside, "--plan").stdout
+        assert "takes about" in told
+        assert "undone" not in told
+        assert checkout.json(*words, *beside, "--plan")["plan"]["undone"] is None
+    told = checkout.run(*words, "--table", "alike", "--replace", code=3).stderr
+    assert "undone" not in told
+    assert "\n  alike has as many rows then as now\n" in told
+    checkout.query("DROP TABLE alike", role="owner")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from drydock.checks import Check
     from drydock.console import Console
     from drydock.environment import Environment
+    from drydock.recovery.plans.plan import Plan
     from drydock.recovery.restores.going_back import Trip, WentBack
 
 
@@ -43,7 +44,16 @@ class Wanted:
     @property
     def in_place(self) -> bool:
         """Whether it takes the place of what is there now."""
-        return not self.branch and not (self.tables and not self.replace)
+        return self.whole or self.replace
+
+    @property
+    def whole(self) -> bool:
+        """Whether the cluster goes back as a whole."""
+        return not self.branch and not self.tables
+
+    def of(self, plan: Plan) -> Plan:
+        """What the plan comes to: a branch or single tables undo none of the transactions since."""
+        return plan if self.whole else plan.undoing_nothing()
 
 
 def check(wanted: Wanted) -> None:
@@ -83,11 +93,10 @@ def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
         attempts = Attempts(environment, archive, target, clock)
         with console.phase("plan"):
             found = attempts.plan()
-        lines = list(found.lines(clock))
+        lines = list(wanted.of(found).lines(clock))
         if wanted.plan:
-            console.result({"plan": found.document()}, lines)
+            console.result({"plan": wanted.of(found).document()}, lines)
             return
-        # What comes beside undoes nothing.
         for line in lines if wanted.in_place else lines[:1]:
             console.step(line)
         undo = _Undo(environment, console, wanted)
@@ -101,7 +110,7 @@ def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
                 console.step,
             )
         problems = _problems(environment) if wanted.in_place else []
-    data = {"plan": found.document(), **result.document(), "undo": undo.command}
+    data = {"plan": wanted.of(found).document(), **result.document(), "undo": undo.command}
     console.result(data, [*_lines(result, problems), *undo.lines])
 
 
@@ -179,7 +188,7 @@ def _lines(result: WentBack, problems: Sequence[Check]) -> Iterator[str]:
         yield f"Brought back: {', '.join(name.removeprefix('public.') for name in result.tables)}."
         yield f"The data from before is kept as {result.kept}." if result.kept else "Nothing else was changed."
     else:
-        yield from (f"  {line}" for line in rows_lines(result.rows))
+        yield from (f"  {line}" for line in rows_lines(result))
         yield "Redis is flushed. A base backup is being taken: invoke status."
         yield f"The data from before is kept as {result.previous}." if result.previous else "There was no data before."
     for check in problems:

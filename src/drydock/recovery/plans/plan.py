@@ -40,6 +40,7 @@ class Plan:
         segments: the files with all WAL from `start` to `end`, in order.
         undone: what was committed after the stop and is there now; None where the present is unknown.
         returning: what comes back, where the stop is on a line that was left; None otherwise.
+        beside: whether the cluster stays where it is, so that nothing is undone.
     """
 
     target: Target
@@ -51,6 +52,7 @@ class Plan:
     segments: tuple[Stored, ...]
     undone: Summary | None = None
     returning: Summary | None = None
+    beside: bool = False
 
     @property
     def replayed(self) -> int:
@@ -62,6 +64,10 @@ class Plan:
         """How long it will take, roughly."""
         files = self.base.size + len(self.segments) * SEGMENT_SIZE
         return AROUND + files / LAYING + self.replayed / REPLAYING
+
+    def undoing_nothing(self) -> Plan:
+        """The same for what leaves the cluster where it is: a branch, or single tables."""
+        return replace(self, beside=True, undone=None, returning=None)
 
     def document(self) -> dict[str, Any]:
         """For --json."""
@@ -89,7 +95,8 @@ class Plan:
         yield f"  stops {after} the record at {format_lsn(self.stop.lsn)} of timeline {self.stop.timeline}"
         yield f"  base backup {self.base.name} (ended {clock.shown(self.base.stopped)}{verified})"
         yield f"  WAL {format_lsn(self.start)} to {format_lsn(self.end)}: {_segments(self.segments)}, no hole"
-        yield from _told("will be undone", self.undone, "what will be undone is not known: the newest WAL is missing")
+        unknown = "" if self.beside else "what will be undone is not known: the newest WAL is missing"
+        yield from _told("will be undone", self.undone, unknown)
         yield from _told("will come back", self.returning, "")
         yield f"  takes about {self.seconds:.0f} s"
 

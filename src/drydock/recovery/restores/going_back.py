@@ -158,9 +158,10 @@ def bring_back(trip: Trip, wanted: Sequence[str], *, replace: bool) -> WentBack:
         begun = time.monotonic()
         names = tables.known_there(there, wanted)
         result.rows = {name: rows for name, rows in result.rows.items() if name in names}
+        result.uncounted = [name for name in result.uncounted if name in names]
         if replace:
             tables.refuse_new_partitions(environment, there, wanted)
-            _show(result, trip.dealings.report)
+            _show(result, trip.dealings.report, names)
             trip.dealings.ask(f"Put these rows in place of those of {', '.join(names)}? What is there now is kept.")
             with trip.recorded():
                 result.tables, result.kept = tables.replace(environment, there, names)
@@ -235,22 +236,25 @@ def _looked_at(environment: Environment, paused: Paused) -> WentBack:
     )
 
 
-def _show(result: WentBack, report: Callable[[str], None]) -> None:
-    for line in rows_lines(result.rows):
+def _show(result: WentBack, report: Callable[[str], None], names: Sequence[str] = ()) -> None:
+    for line in rows_lines(result, names):
         report(line)
     for name in result.uncounted:
         report(f"{name} was being changed at that moment by a transaction that is not in it: its rows are not counted")
 
 
-def rows_lines(rows: dict[str, tuple[int | None, int | None]]) -> Iterator[str]:
-    """The tables with other numbers of rows, for people."""
-    if not rows:
-        yield "every table has as many rows then as now"
+def rows_lines(result: WentBack, names: Sequence[str] = ()) -> Iterator[str]:
+    """The tables with other numbers of rows, for people; `names` are those that it is about, where not all."""
+    if not result.rows:
+        alike = [name.removeprefix("public.") for name in names if name not in result.uncounted]
+        if alike or not names:
+            which = f"{', '.join(alike)} {'have' if alike[1:] else 'has'}" if alike else "every table has"
+            yield f"{which} as many rows then as now"
         return
     from drydock.console import table
 
     # As the plan and the history name them.
-    counted = [(name.removeprefix("public."), pair) for name, pair in rows.items()]
+    counted = [(name.removeprefix("public."), pair) for name, pair in result.rows.items()]
     shown = [(name, *("-" if n is None else f"{n:,}" for n in pair)) for name, pair in counted]
     yield from table([("rows of", "now", "then"), *shown])
 
