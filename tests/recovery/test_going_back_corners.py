@@ -95,3 +95,27 @@ def test_tables_and_branches_undo_nothing_else(numbers: Numbers) -> None:
     assert "undone" not in told
     assert "\n  alike has as many rows then as now\n" in told
     checkout.query("DROP TABLE alike", role="owner")
+
+
+def test_a_database_that_was_closed_at_that_moment_is_opened(numbers: Numbers) -> None:
+    """Before a reset's own transaction: its rows are not counted, and branch, table and cluster have them all."""
+    checkout = numbers.checkout
+    checkout.query("DELETE FROM numbers")
+    numbers.add(1)
+    checkout.run("reset")
+    numbers.archived()
+    transactions = checkout.json("history")["transactions"]
+    swap = next(line for line in transactions if line["who"].get("task") == "invoke reset")  # the newest comes first
+    words = ("restore", "--before-xid", f"{swap['timeline']}:{swap['xid']}")
+    checkout.run(*words, "--branch", "past")
+    count = ("--command", "SELECT count(*) FROM numbers", "--args", "-XAt")
+    assert checkout.run("psql", "--branch", "past", *count).stdout.strip() == "1"
+    checkout.run("branch.drop", "past", "--yes")
+    checkout.run(*words, "--table", "numbers")
+    assert checkout.query("SELECT number FROM numbers_restored", role="owner") == [(1,)]
+    result = checkout.run(*words, "--yes")
+    told = "app was closed at that moment, as it is while it is replaced: its rows are not counted\n"
+    assert told in result.stderr
+    assert told in result.stdout
+    assert "rows of" not in result.stdout + result.stderr
+    assert numbers.all() == [1]

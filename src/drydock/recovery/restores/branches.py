@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from drydock import ports, postgres, readiness
+from drydock import ports, postgres, readiness, template
 from drydock.engine import POSTGRES
 from drydock.errors import NoEnvironmentError, NotReadyError, RefusedError, SettingsError
 from drydock.fault_points import Point, reached
@@ -111,11 +111,17 @@ def keep(environment: Environment, paused: Paused, name: str, moment: str, made:
 
 
 def opened(environment: Environment, paused: Paused, port: int) -> Environment:
-    """Have a server that pauses leave recovery and listen on a port; the environment as seen from there."""
+    """Have a server that pauses leave recovery and listen on a port; the environment as seen from there.
+
+    What a reset or restore was in the midst of at that moment is cleared: its database is open.
+    """
     beside = environment.engine.beside
     promotion.promote(beside, paused, environment.superuser)
     beside.end(paused.volume)
-    return _launched(environment, paused.volume, port)
+    there = _launched(environment, paused.volume, port)
+    with postgres.administer(there) as connection:
+        template.heal(there, connection)
+    return there
 
 
 def at(environment: Environment, name: str) -> Environment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from drydock import postgres
@@ -25,10 +26,11 @@ _NAMES = f"SELECT json_build_array(n.nspname, c.relname) {_TABLES}"
 # Each row is a query.
 _QUERIES = f"""SELECT format('SELECT json_build_array(%1$L, %2$L, count(*)) FROM ONLY %1$I.%2$I', n.nspname, c.relname)
     {_TABLES}"""  # noqa: S608 - constants
-# First whether the database is there; then every name, and what could be counted.
-_THEN = f"""SELECT count(*) = 1 AS there FROM pg_database WHERE datname = :'database' AND datallowconn \\gset
-\\echo :there
-\\if :there
+# First whether the database is there and open; then every name, and what could be counted.
+_THEN = f"""SELECT coalesce(bool_or(datallowconn), false) AS open, count(*) = 1 AND NOT bool_or(datallowconn) AS closed
+    FROM pg_database WHERE datname = :'database' \\gset
+\\echo :open :closed
+\\if :open
     \\connect :"database"
     SET lock_timeout = '{PATIENCE}';
     \\set ON_ERROR_STOP off
@@ -36,6 +38,22 @@ _THEN = f"""SELECT count(*) = 1 AS there FROM pg_database WHERE datname = :'data
     {_QUERIES} \\gexec
 \\endif
 """  # noqa: S608 - constants
+
+
+@dataclass(frozen=True)
+class Then:
+    """What could be counted of a moment.
+
+    Attributes:
+        rows: by table; None where there was no such database, or it was closed.
+        uncounted: tables that a transaction was changing: it keeps them locked for as long as the server pauses.
+        closed: whether the database was there and took no connections, as while it is replaced: a server that pauses
+            cannot open it.
+    """
+
+    rows: Counts | None = None
+    uncounted: list[str] = field(default_factory=list)
+    closed: bool = False
 
 
 def now(environment: Environment) -> Counts | None:
@@ -59,18 +77,14 @@ def now(environment: Environment) -> Counts | None:
     return found
 
 
-def then(beside: Beside, volume: str, database: str) -> tuple[Counts | None, list[str]]:
-    """Of a database on a server that pauses, and the tables that cannot be counted there.
-
-    A transaction that was changing a table at that moment keeps it locked for as long as the server pauses. The counts
-    are None where there was no such database.
-    """
-    there, *lines = beside.ask(volume, f"\\set database '{database}'\n{_THEN}").splitlines()
-    if there != "t":
-        return None, []
+def then(beside: Beside, volume: str, database: str) -> Then:
+    """Of a database on a server that pauses."""
+    state, *lines = beside.ask(volume, f"\\set database '{database}'\n{_THEN}").splitlines()
+    if state != "t f":
+        return Then(closed=state == "f t")
     counted = [(table_names.join(schema, table), count) for schema, table, *count in map(json.loads, lines)]
     found = {name: int(*count) for name, count in counted if count}
-    return found, [name for name, _ in counted if name not in found]
+    return Then(found, [name for name, _ in counted if name not in found])
 
 
 def changed(before: Counts | None, after: Counts | None) -> dict[str, tuple[int | None, int | None]]:

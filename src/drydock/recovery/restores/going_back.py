@@ -55,6 +55,7 @@ class WentBack:
         last_commit: the time of the last transaction that is there, UTC as the server words it; may be empty.
         rows: tables whose number of rows differs: now and then; None where there is no such table.
         uncounted: tables that a transaction was changing at that moment, so that nobody can read them there.
+        closed: the database, where it was closed at that moment, so that its rows are not counted there.
         incarnation: the new life of the cluster; 0 where the environment stayed what it was.
         previous: the volume that was replaced, which is kept; empty where none was.
         branch: where it was kept beside.
@@ -66,6 +67,7 @@ class WentBack:
     last_commit: str
     rows: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     uncounted: list[str] = field(default_factory=list)
+    closed: str = ""
     incarnation: int = 0
     previous: str = ""
     branch: Branch | None = None
@@ -224,14 +226,15 @@ def _looked_at(environment: Environment, paused: Paused) -> WentBack:
     database = environment.settings.database
     with ThreadPoolExecutor(1) as second:
         counting = second.submit(counts.now, environment)
-        then, uncounted = counts.then(environment.engine.beside, paused.volume, database)
+        then = counts.then(environment.engine.beside, paused.volume, database)
         now = counting.result() or {}
-    rows = counts.changed({name: count for name, count in now.items() if name not in uncounted}, then)
+    known = {name: count for name, count in now.items() if name not in then.uncounted}
     seconds = {**paused.seconds, "count": time.monotonic() - begun}
     return WentBack(
         last_commit=paused.last_commit,
-        rows=rows,
-        uncounted=uncounted,
+        rows={} if then.closed else counts.changed(known, then.rows),
+        uncounted=then.uncounted,
+        closed=database if then.closed else "",
         seconds={name: round(value, 3) for name, value in seconds.items()},
     )
 
@@ -245,6 +248,9 @@ def _show(result: WentBack, report: Callable[[str], None], names: Sequence[str] 
 
 def rows_lines(result: WentBack, names: Sequence[str] = ()) -> Iterator[str]:
     """The tables with other numbers of rows, for people; `names` are those that it is about, where not all."""
+    if result.closed:
+        yield f"{result.closed} was closed at that moment, as it is while it is replaced: its rows are not counted"
+        return
     if not result.rows:
         alike = [name.removeprefix("public.") for name in names if name not in result.uncounted]
         if alike or not names:
