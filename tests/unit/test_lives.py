@@ -38,9 +38,25 @@ def archive(tmp_path: Path) -> Archive:
 
 def test_lives_are_noted_once_and_in_order(archive: Archive) -> None:
     """A restore and its undo are three lives in two parts, however often each is told."""
-    for part, hours in (("1", 0), ("1", 1), ("2", 2), ("2", 2), ("1", 3)):
+    for part, hours in (("2", 2), ("2", 3), ("1", 4)):
         lives.record(archive, part, NOON + hours * HOUR)
-    assert lives.lives(archive) == [Life("1", NOON), Life("2", NOON + 2 * HOUR), Life("1", NOON + 3 * HOUR)]
+    assert lives.lives(archive) == [Life("1", NOON + HOUR), Life("2", NOON + 2 * HOUR), Life("1", NOON + 4 * HOUR)]
+
+
+def test_notes_that_were_removed_are_made_again_from_the_parts(archive: Archive) -> None:
+    """As the refusal of damaged ones advises: moments of earlier parts stay within reach of `restore --at`."""
+    path = archive.folder / lives.FILE
+    path.write_text("[")
+    with pytest.raises(DrydockError) as caught:
+        lives.record(archive, "1", NOON + 3 * HOUR)
+    assert caught.value.hint.startswith(f"rm {path}; invoke up")
+    path.unlink()
+    lives.record(archive, "1", NOON + 3 * HOUR)
+    assert [(life.part, life.since - NOON) for life in lives.lives(archive)] == [
+        ("1", HOUR),
+        ("2", 2 * HOUR),
+        ("1", 3 * HOUR),
+    ]
 
 
 def test_without_notes_a_part_is_lived_in_from_its_beginning(archive: Archive) -> None:

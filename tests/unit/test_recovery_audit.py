@@ -14,12 +14,13 @@ import pytest
 
 from drydock.backup import packing
 from drydock.backup.encryption import OPEN
+from drydock.recovery.archive import lives
 from drydock.recovery.archive.folders import Archive
 from drydock.recovery.bases import base, base_manifest
 from drydock.recovery.bases.base_manifest import Proof
 from drydock.recovery.history import relations
 from drydock.recovery.history.relations import Map, Relation
-from drydock.recovery.upkeep import audit, sealing
+from drydock.recovery.upkeep import audit, audit_part, sealing
 from drydock.recovery.upkeep.audit import Scope
 from drydock.recovery.wal.positions import Segment
 from drydock.settings import Settings
@@ -236,3 +237,51 @@ def test_a_tar_that_is_no_base_backup_is_told(archive: Archive) -> None:
     packed = packing.pack(io.BytesIO(made.getvalue()), folder / base.TAR)
     base_manifest.write(replace(base_manifest.read(folder), files={base.TAR: packed}), folder)
     assert findings(archive)
+
+
+def test_notes_of_lives_that_are_damaged_are_found_with_what_mends_them(archive: Archive) -> None:
+    """`restore --at` sends people here; the command that is named leaves an archive without findings."""
+    path = archive.folder / lives.FILE
+    path.write_text("[\n")
+    (finding,) = findings(archive)
+    assert (finding.where, finding.fix.split(";")[0]) == (str(path), f"rm {path}")
+    path.unlink()
+    assert findings(archive) == []
+    assert [life.part for life in lives.lives(archive)] == ["1", "2"]
+
+
+def test_a_damaged_description_of_a_part_leads_on(archive: Archive) -> None:
+    """Not back to archive.verify; with the part out of the way the rest of the archive can be read."""
+    path = archive.folder / "2" / "part.json"
+    path.write_text("{")
+    (finding,) = findings(archive)
+    assert "part.json is damaged" in finding.what
+    assert f"mv {path.parent} {path.parent}.damaged" in finding.fix
+    path.parent.rename(f"{path.parent}.damaged")
+    assert [part.name for part in archive.parts()] == ["1"]
+
+
+@pytest.mark.parametrize("damage", ["", "no database at all"])
+def test_without_its_catalogue_sound_segments_are_not_lost(archive: Archive, damage: str) -> None:
+    """One line about the catalogue; later one for each part until `up` enters them; what is damaged is told as ever."""
+    archive.catalogue.unlink()
+    if damage:
+        archive.catalogue.write_text(damage)
+    assert [(one.where, one.fix) for one in findings(archive)] == [(str(archive.catalogue), audit_part.ENTERED)]
+    told = [(Path(one.where).name, one.fix) for one in findings(archive)]
+    assert told == [(part, audit_part.ENTERED) for part in ("1", "2")]
+    at(archive, FILES[2]).write_bytes(at(archive, FILES[2]).read_bytes()[:1000])
+    assert audit_part.LOST in [one.fix for one in findings(archive)]
+
+
+def test_a_base_backup_that_proves_damaged_counts_as_such(archive: Archive) -> None:
+    """As where a restore finds it out: no other begins with it, and a new one is due; its proof is none any more."""
+    path = at(archive, f"base/20261121T110000Z/{base.TAR}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    (finding,) = findings(archive)
+    newest = base.bases(archive)[-1]
+    assert (newest.name, newest.proven) == ("20261121T110000Z", False)
+    assert newest.damage == finding.what
+    assert findings(archive) == [finding]

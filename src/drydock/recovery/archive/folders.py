@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -189,7 +190,9 @@ def _read_part(folder: Path) -> Part:
     try:
         return Part(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint="invoke archive.verify") from error
+        there, aside = shlex.quote(str(folder)), shlex.quote(f"{folder}.damaged")
+        hint = f"Put a copy of it back; without one the WAL beside it goes too: mv {there} {aside}; invoke up"
+        raise DrydockError(f"{path} is damaged: {error}.", hint=hint) from error
 
 
 def _stored(path: Path) -> Stored | None:

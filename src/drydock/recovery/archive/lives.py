@@ -7,6 +7,7 @@ somebody saw at 14:05 is then what was lived at 14:05, whatever has been restore
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -34,13 +35,16 @@ class Life:
 def record(archive: Archive, part: str, at: datetime) -> None:
     """Note that the cluster lives in a part from now on; nothing happens where it does already.
 
+    Where there are no notes they begin with what the parts say: a moment before today's part is asked for as well.
+
     Raises:
-        DrydockError: where the notes are damaged.
+        DrydockError: where the notes or a part's description are damaged.
     """
-    known = _read(archive.folder / FILE)
-    if known and known[-1].part == part:
+    noted = _read(archive.folder / FILE)
+    if noted and noted[-1].part == part:
         return
-    lives = [*known, Life(part, at)]
+    known = noted or _begun(archive)
+    lives = known if known and known[-1].part == part else [*known, Life(part, at)]
     document = [{"part": life.part, "since": life.since.astimezone(UTC).isoformat()} for life in lives]
     write_atomic(archive.folder / FILE, json.dumps(document, indent=1) + "\n")
 
@@ -52,13 +56,17 @@ def lives(archive: Archive) -> list[Life]:
         DrydockError: where the notes or a part's description are damaged.
     """
     noted = _read(archive.folder / FILE)
-    return noted or [Life(part.name, datetime.fromisoformat(part.begun)) for part in archive.parts()]
+    return noted or _begun(archive)
 
 
 def index_at(known: Sequence[Life], moment: datetime) -> int | None:
     """Which of the lives was lived at a moment; None before the first."""
     found = [index for index, life in enumerate(known) if life.since <= moment]
     return found[-1] if found else None
+
+
+def _begun(archive: Archive) -> list[Life]:
+    return [Life(part.name, datetime.fromisoformat(part.begun)) for part in archive.parts()]
 
 
 def _read(path: Path) -> list[Life]:
@@ -68,4 +76,5 @@ def _read(path: Path) -> list[Life]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError) as error:
-        raise DrydockError(f"{path} is damaged: {error}.", hint="invoke archive.verify") from error
+        hint = f"rm {shlex.quote(str(path))}; invoke up: it is made again from the parts of the archive"
+        raise DrydockError(f"{path} is damaged: {error}.", hint=hint) from error

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE, PROOF, DAMAGE = "base.json", "proof.json", "damage.json"
+OWN = frozenset({FILE, PROOF, DAMAGE})  # beside what the server sent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from drydock.backup import packing
 from drydock.errors import DrydockError, word
-from drydock.recovery.archive import laying_out, marks
+from drydock.recovery.archive import laying_out, lives, marks
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import PART_FILE, PART_NAME
-from drydock.recovery.bases import base
+from drydock.recovery.bases import base, base_manifest
 from drydock.recovery.bases.base_tar import Looking
 from drydock.recovery.history import relations
 from drydock.recovery.upkeep import retention
-from drydock.recovery.upkeep.audit_part import FOREIGN, Files, Finding
+from drydock.recovery.upkeep.audit_part import ENTERED, FOREIGN, Files, Finding
 from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_lsn
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 # The catalogue, the index of transactions and the order of lives, with what SQLite keeps beside its files.
 KEPT = {
     *(f"{name}.sqlite{suffix}" for name in ("catalogue", "history") for suffix in ("", "-wal", "-shm")),
-    "lives.json",
+    lives.FILE,
 }
 UNREADABLE = "it cannot be read: `invoke history` may leave tables of that time unnamed"
+UNKNOWN = "it was missing or damaged and has been made anew, so that lost files may go unnoticed"
 RESTORED = "nothing that depends on it can be restored; invoke backup.base begins a new chain"
 
 
@@ -66,9 +67,13 @@ def audit(scope: Scope, report: Callable[[str], None]) -> list[Finding]:
     archive, found = scope.archive, list[Finding]()
     known = Catalogue(archive)
     if known.new:
-        found.append(Finding(str(archive.catalogue), "it was missing or damaged, so that lost files may go unnoticed"))
+        found.append(Finding(str(archive.catalogue), UNKNOWN, ENTERED))
     try:
-        parts, descents = archive.parts(), laying_out.descents(archive, scope.sealing)
+        parts = archive.parts()
+    except DrydockError as error:
+        return [*found, Finding(str(archive.folder), error.message, error.hint)]
+    try:
+        descents = laying_out.descents(archive, scope.sealing)
     except DrydockError as error:
         return [*found, Finding(str(archive.folder), error.message, RESTORED)]
     usable = []
@@ -82,15 +87,22 @@ def audit(scope: Scope, report: Callable[[str], None]) -> list[Finding]:
         report(f"part {part.name}")
         files = Files(archive, part, known.rows(part.name), scope.sealing, descents)
         found += files.findings(being_written=part.name == scope.writing)
+        found += [] if known.new else files.unknown()
         first, last = _span(scope, part, parts, usable)
         found += files.gaps(first, last)
     return found + _strange(archive, parts)
 
 
 def base_problem(scope: Scope, path: Path) -> str:
-    """What is wrong with a base backup, read from its first byte to its last; empty where nothing is."""
+    """What is wrong with a base backup, read from its first byte to its last; empty where nothing is.
+
+    One that proves damaged counts as such from then on, as where a restore finds it out.
+    """
     try:
         found = base.read(scope.archive, path)
+    except DrydockError as error:
+        return error.message
+    try:
         if found.manifest.recipients and scope.sealing.identity is None:
             name = base.sealed_name(found.manifest)
             packing.verify(path / name, found.manifest.files[name])
@@ -101,13 +113,22 @@ def base_problem(scope: Scope, path: Path) -> str:
                 pass
         span = looking.span()
     except DrydockError as error:
+        _note(scope.archive, path, error.message)
         return error.message
     if (span.timeline, span.start, span.stop) != (found.timeline, found.start, found.stop):
         return "it holds another backup than it says"
-    extra = {file.name for file in path.iterdir()} - {*found.manifest.files, "base.json", "proof.json"}
+    extra = {file.name for file in path.iterdir()} - {*found.manifest.files, *base_manifest.OWN}
     if extra:
         return f"{', '.join(sorted(extra))} does not belong to it"
     return "" if found.proof else "it is unproven"
+
+
+def _note(archive: Archive, path: Path, reason: str) -> None:
+    """Have a base backup count as damaged, where it is: with another key than its own a sound one cannot be read."""
+    try:
+        base.refuse_damaged(archive, path.name)
+    except base.DamagedBaseError:
+        base_manifest.note_damage(path, reason)
 
 
 def _missing_bases(archive: Archive, known: Catalogue) -> list[Finding]:
@@ -160,7 +181,7 @@ def _marks(archive: Archive) -> list[marks.Mark]:
 
 
 def _strange(archive: Archive, parts: list[Part]) -> list[Finding]:
-    """What lies where only the archive's own files belong, and marks and maps that cannot be read."""
+    """What lies where only the archive's own files belong, and the lives, marks and maps that cannot be read."""
     belong = {*(part.name for part in parts), *KEPT, archive.marks.name, relations.FOLDER}
     found = []
     for path in sorted(archive.folder.iterdir()) if archive.folder.is_dir() else []:
@@ -168,6 +189,10 @@ def _strange(archive: Archive, parts: list[Part]) -> list[Finding]:
             found.append(Finding(str(path), f"it has no {PART_FILE}", RESTORED))
         elif path.name not in belong and not path.name.startswith("."):
             found.append(Finding(str(path), FOREIGN, f"rm -r {word(path)}, once you know what it is"))
+    try:
+        lives.lives(archive)
+    except DrydockError as error:
+        found.append(Finding(str(archive.folder / lives.FILE), error.message, error.hint))
     for path in sorted(archive.marks.glob("[!.]*.json")):
         try:
             marks.find(archive, path.stem)

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from drydock.backup import packing
+from drydock.backup import encryption, packing
 from drydock.errors import DrydockError, word
 from drydock.recovery.archive.folders import PART_FILE, PARTIAL, plain_name
 from drydock.recovery.wal import pages
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from drydock.recovery.archive.folders import Archive, Part
 
 FOREIGN = "it does not belong here"
+UNOPENED = "the catalogue does not know it, and there is no key to look into it"
+ENTERED = "invoke up enters again what is sound"
 LOST = "what it held can no longer be restored; invoke backup.base begins a new chain"
 
 
@@ -60,6 +62,7 @@ class Files:
         self.segments = archive.segments(part.name)
         self.rows = {row.file: row for row in rows}
         self.sealing = sealing
+        self._unknown: list[str] = []
         self.descents = {1: Descent((Stretch(1, 0, None),)), **descents}
 
     def findings(self, *, being_written: bool) -> list[Finding]:
@@ -74,13 +77,23 @@ class Files:
                 continue
             problem = self._problem(path, being_written=being_written)
             if problem:
-                fix = f"rm {word(path)}, once you know what it is" if problem == FOREIGN else LOST
-                found.append(Finding(str(path), problem, fix))
+                fixes = {FOREIGN: f"rm {word(path)}, once you know what it is", UNOPENED: encryption.HINT}
+                found.append(Finding(str(path), problem, fixes.get(problem, LOST)))
+            elif plain_name(path.name) not in {"", path.name} and path.name not in self.rows:
+                self._unknown.append(path.name)
         timelines = {one.segment.timeline for one in self.segments} - self.descents.keys()
         return found + [
             Finding(str(self.folder), f"the history of timeline {timeline} is missing")
             for timeline in sorted(timelines)
         ]
+
+    def unknown(self) -> list[Finding]:
+        """The packed files that `findings` read and found sound, and that the catalogue does not know: one line."""
+        if not self._unknown:
+            return []
+        more = f" and {len(self._unknown) - 1} more" if len(self._unknown) > 1 else ""
+        what = f"what can be read well is not in the catalogue: {self._unknown[0]}{more}"
+        return [Finding(str(self.folder), what, ENTERED)]
 
     def gaps(self, first: int, last: int) -> list[Finding]:
         """The segments between two numbers that are there on no timeline."""
@@ -115,11 +128,9 @@ class Files:
             packing.verify(path, row.packed)
         if path.name.endswith(".age") and self.sealing.identity is None:
             if row is None:
-                raise DrydockError("the catalogue does not know it, and there is no key to look into it")
+                raise DrydockError(UNOPENED)
             return None
-        found = packing.measure(path, target, self.sealing)
-        if row is None:
-            raise DrydockError(f"the catalogue does not know it ({found.size} bytes)")
+        packing.measure(path, target, self.sealing)
         return target.getvalue()
 
     def _wrong(self, content: bytes, name: str) -> str:

@@ -41,7 +41,7 @@ def inspect(settings: Settings, environment: Environment | None, report: Callabl
             report("every record of the WAL")
             problems += audit_records.problems(scope, environment.engine)
         found += problems
-    return list(dict.fromkeys(found))
+    return list({(one.where, one.what): one for one in found}.values())
 
 
 def _server(settings: Settings, environment: Environment | None, archive: Archive) -> tuple[str, int, list[Finding]]:
