@@ -186,6 +186,28 @@ def test_changes_of_the_schema_are_marked(
         assert only(history, xid).ddl is ddl
 
 
+@pytest.mark.parametrize("strategy", ["wal_log", "file_copy"])
+def test_databases_as_a_whole_are_no_change_of_the_schema(
+    server: WalServer, engine: EmbeddedEngine, tmp_path: Path, strategy: str
+) -> None:
+    """Made, with rights, a comment and a setting, closed, renamed and dropped, as a reset does: no history tells it."""
+    begin = server.lsn()
+    server.query(
+        f"CREATE DATABASE made STRATEGY {strategy}",
+        "REVOKE ALL ON DATABASE made FROM PUBLIC",
+        "GRANT CONNECT ON DATABASE made TO pg_monitor",
+        "COMMENT ON DATABASE made IS 'a copy'",
+        "ALTER DATABASE made SET work_mem = '5MB'",
+        "ALTER DATABASE made ALLOW_CONNECTIONS false",
+        "ALTER DATABASE made RENAME TO kept",
+        "DROP DATABASE kept",
+    )
+    end = server.lsn()
+    server.query("CREATE TABLE later (id int)", "DROP TABLE later")
+    with read(engine, server.archive(tmp_path)) as history:
+        assert (history.between(FIRST, begin, end).transactions, history.between(FIRST, end, 1 << 60).ddl) == (0, 2)
+
+
 def test_what_is_prepared_after_a_moment_comes_after_it(
     server: WalServer, engine: EmbeddedEngine, tmp_path: Path
 ) -> None:

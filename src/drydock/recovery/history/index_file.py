@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 _TABLES = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, timeline INTEGER, begin INTEGER, reached INTEGER, last INTEGER,
     last_end INTEGER, newest INTEGER, carry TEXT);

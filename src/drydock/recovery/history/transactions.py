@@ -29,9 +29,10 @@ WHO_LIMIT = 200  # characters
 FIRST_NORMAL = 16384  # FirstNormalObjectId: files below are initdb's, of catalogues
 RENAMING = {1259: 1, 2615: 2}  # files of pg_class and pg_namespace; see Work.renaming
 LARGE_OBJECTS = 2613
-# Catalogues that no DDL writes alone: statistics of ANALYZE with their toast, large objects' owners, settings.
-_NOT_DDL = frozenset({2619, 2840, 3429, 3430, 2995, 2964})
-DATABASES, UPDATES = 1262, frozenset({kinds.UPDATE, kinds.HOT_UPDATE})  # renamed and closed; made or dropped is DDL
+DATABASES = 1262
+# Catalogues that no change of a schema writes alone: statistics of ANALYZE with their toast, large objects' owners; and
+# of those that all databases share the databases themselves with their settings, owners, rights and comments.
+_NOT_DDL = frozenset({2619, 2840, 3429, 3430, 2995, DATABASES, 2964, 1214, 2396})
 ALL = -1  # as `Assembler.whole_from`: nothing can have begun before
 # What a record adds by its kind; 0: it says so itself (`_rows`).
 _ONE_EACH = {
@@ -58,11 +59,12 @@ class Work:
     Attributes:
         rows: inserted, updated and deleted rows by file, packed.
         size: bytes of its records, without those of indexes.
-        ddl: whether it changed catalogues or files.
+        ddl: whether it changed catalogues or files, of what was there before: a new database is a copy.
         renaming: whether it may have given relations another name: those it invalidates (1), or any (2).
         who: what it said of itself.
         created: files made, and where.
         database: the one in which it locked a relation exclusively.
+        copying: whether it makes a database, which is nothing else's transaction.
     """
 
     rows: Rows = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Work:
     who: str = ""
     created: list[tuple[int, str]] = field(default_factory=list)
     database: str = ""
+    copying: bool = False
 
     def document(self) -> dict[str, Any]:
         """It as JSON has it."""
@@ -79,7 +82,8 @@ class Work:
 
     def changes_catalogue(self, number: int, operation: int) -> None:
         """Take note of a changed row of a catalogue, by the number of its file."""
-        self.ddl |= number not in _NOT_DDL and (number != DATABASES or operation not in UPDATES)
+        self.ddl |= number not in _NOT_DDL
+        self.copying |= number == DATABASES and operation == kinds.INSERT
         # A new name is in an index, and so the row's update cannot be a hot one (src/backend/access/heap/README.HOT).
         if operation == kinds.UPDATE:
             self.renaming = max(self.renaming, RENAMING.get(number, 0))
@@ -197,7 +201,7 @@ class Assembler:
         at = bodies.body(data, place)
         if kind == kinds.CREATE:
             work = self._work(xid)
-            work.ddl = True
+            work.ddl |= not work.copying
             work.created.append((stretch.position(place), bodies.created(data, at)))
         elif kind == kinds.LOCK:
             self._locked(bodies.locks(data, at))
