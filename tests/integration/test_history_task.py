@@ -89,9 +89,36 @@ def test_a_table_and_a_time_narrow_it_down(shop: Checkout) -> None:
     assert all("users" in line["tables"] for line in found)
     now = datetime.now(UTC).isoformat()
     assert "No transaction fits. The archive goes back to 20" in shop.run("history", "--since", now).stdout
-    assert "no table 'nope'" in shop.run("history", "--table", "nope", code=1).stderr
+    assert listed(shop, "--table", "public.users", "--limit", "1") == found[:1]
+    refused = shop.run("history", "--table", "mesages", code=1).stderr
+    assert "no table 'mesages'" in refused
+    assert "Near it: messages" in refused
     assert shop.run("history", "--since", "tomorrow noon", code=None).returncode != 0
     assert "shows nothing" in shop.run("history", "--limit", "0", code=2).stderr
+
+
+def test_a_table_that_was_never_written_to_is_known(shop: Checkout) -> None:
+    """As after a reset or restore, which make every table anew; in another database's place its name says so."""
+    shop.query("CREATE TABLE untouched (id int)")
+    try:
+        assert "No transaction fits" in shop.run("history", "--table", "untouched").stdout
+    finally:
+        shop.query("DROP TABLE untouched")
+    shop.run("reset")
+    assert "No transaction fits" in shop.run("history", "--table", "messages").stdout
+    shop.query("UPDATE messages SET role = role")
+    assert len(listed(shop, "--table", "messages")) == 1
+
+
+def test_the_newest_line_after_a_reset_is_the_reset(shop: Checkout) -> None:
+    """What drydock does to databases as a whole is no line, and a plan counts none of it."""
+    shop.run("reset")
+    moment = datetime.now(UTC)
+    shop.run("reset")
+    found = listed(shop, "--since", moment.isoformat())
+    assert [line["who"].get("task") for line in found] == ["invoke reset"]
+    plan = shop.json("restore", "--at", moment.isoformat(), "--plan")["plan"]
+    assert plan["undone"]["transactions"] == 1
 
 
 def test_a_database_whose_drop_was_interrupted_is_passed_over(shop: Checkout) -> None:

@@ -84,6 +84,10 @@ def test_restores_across_restores_follow_the_right_timeline(numbers: Numbers) ->
     assert numbers.all() == [1, 2, 20]
     numbers.add(30)
     numbers.archived()
+    # The numbers of the lives before come again: what the history advises says which is meant, with one line as well.
+    *_, advice = checkout.run("history", "--limit", "1").stdout.splitlines()
+    plan = checkout.json(*advice.partition("invoke ")[2].split(), "--plan")["plan"]
+    assert (f":{plan['timeline']}:" in f":{advice.split()[-1]}", plan["undone"]["transactions"]) == (True, 1)
     checkout.run("restore", "--before-xid", first[1], "--yes")
     assert numbers.all() == [1]
     assert timeline.complaints(checkout) == []

@@ -10,11 +10,11 @@ from drydock.errors import SettingsError
 from drydock.tasks.common import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from drydock.console import Console
     from drydock.recovery.archive.folders import Archive
-    from drydock.recovery.history.listing import Line
+    from drydock.recovery.history.listing import Line, Told
     from drydock.recovery.history.naming import Counts
 
 SHOWN = 20
@@ -51,9 +51,9 @@ def history(
     archive, missing = listing.bring_up(environment)
     for problem in missing:
         console.note(problem)
-    found = listing.lines(archive, environment.settings.database, wanted)
-    lines = _lines(archive, found) if found else [_nothing(archive, narrowed=bool(since or table))]
-    console.result({"transactions": [_data(line) for line in found], "missing": missing}, lines)
+    found = listing.told(archive, environment.settings.database, wanted)
+    lines = _lines(archive, found) if found.lines else [_nothing(archive, narrowed=bool(since or table))]
+    console.result({"transactions": [_data(line) for line in found.lines], "missing": missing}, lines)
 
 
 def _data(line: Line) -> dict[str, object]:
@@ -95,15 +95,15 @@ def _nothing(archive: Archive, *, narrowed: bool) -> str:
     return f"{told}. --aborted shows transactions that were rolled back as well."
 
 
-def _lines(archive: Archive, found: Sequence[Line]) -> Iterator[str]:
+def _lines(archive: Archive, found: Told) -> Iterator[str]:
     from drydock.recovery.bases.base import bases
 
-    several = len({line.transaction.timeline for line in found}) > 1
-    heading = ("time", "xid", *(["timeline"] if several else []), "WAL", "who", "changes")
-    yield from table([heading, *(_row(line, several=several) for line in found)])
-    newest = next((line.transaction for line in found if line.transaction.committed and not line.undone), None)
+    heading = ("time", "xid", *(["timeline"] if found.several else []), "WAL", "who", "changes")
+    yield from table([heading, *(_row(line, several=found.several) for line in found.lines)])
+    newest = next((line.transaction for line in found.lines if line.transaction.committed and not line.undone), None)
     if newest and any(base.stop <= newest.lsn for base in bases(archive)):
-        yield f"to take one back with all that came after it: invoke restore --before-xid {newest.xid}"
+        xid = f"{newest.timeline}:{newest.xid}" if found.several else newest.xid
+        yield f"to take one back with all that came after it: invoke restore --before-xid {xid}"
     elif newest:
         yield "none can be taken back: they are older than the first base backup, which invoke status tells of"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import heapq
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from drydock.recovery.history.index import Transaction
     from drydock.recovery.history.naming import Counts
 
+NEAR = 5  # names that are told where there is none of that name
+_PUBLIC = re.compile(r"(?:(?<=:)|^)public\.")
 PATIENCE = 5.0  # seconds for the archiver to receive what has just been written
 _WAITING = (
     "state = 2 AND NOT EXISTS (SELECT 1 FROM transactions AS other WHERE other.timeline = transactions.timeline"
@@ -38,7 +42,7 @@ class Wanted:
 
     Attributes:
         since: aware.
-        table: as the history names it.
+        table: as the history names it, or with `public.` before it.
         aborted: with those that were rolled back, or are prepared and wait.
     """
 
@@ -83,7 +87,19 @@ def bring_up(environment: Environment) -> tuple[Archive, list[str]]:
     return archive, missing + done.problems
 
 
-def lines(archive: Archive, database: str, wanted: Wanted) -> list[Line]:
+@dataclass(frozen=True)
+class Told:
+    """The transactions that were asked for, newest first.
+
+    Attributes:
+        several: True where there is more than one timeline, told or not: a number alone may not say which is meant.
+    """
+
+    lines: list[Line]
+    several: bool
+
+
+def told(archive: Archive, database: str, wanted: Wanted) -> Told:
     """The newest transactions, newest first.
 
     Args:
@@ -96,11 +112,11 @@ def lines(archive: Archive, database: str, wanted: Wanted) -> list[Line]:
     """
     with History(archive, database) as history:
         if wanted.table:
-            _refuse_unknown(history, wanted.table)
+            wanted = replace(wanted, table=_known(history, wanted.table))
         timelines = [number for (number,) in history.index.rows("SELECT DISTINCT timeline FROM runs")]
         streams = [_of_timeline(history, timeline, wanted) for timeline in timelines]
         merged = heapq.merge(*streams, key=lambda line: line.transaction.moment, reverse=True)
-        return list(islice(merged, wanted.limit))
+        return Told(list(islice(merged, wanted.limit)), len(timelines) > 1)
 
 
 def _of_timeline(history: History, timeline: int, wanted: Wanted) -> Iterator[Line]:
@@ -128,13 +144,20 @@ def _shapes(history: History, table: str) -> Sequence[int | None]:
     return [number for number, listed in rows if files.intersection(listed.split())]
 
 
-def _refuse_unknown(history: History, table: str) -> None:
-    if not history.names.files(table):
-        known = sorted(history.names.known())
-        raise DrydockError(
-            f"The history knows no table {table!r}.",
-            hint=f"It knows {', '.join(known[:20])}" if known else "invoke history shows the tables as it names them",
-        )
+def _known(history: History, table: str) -> str:
+    """A table as the history names it, which may not have been written to since it was made.
+
+    Raises:
+        DrydockError: where no table and no file is called that; it names those that are called nearly so.
+    """
+    name = _PUBLIC.sub("", table)
+    known = history.names.known()
+    if name in known or history.names.files(name):
+        return name
+    elsewhere = sorted(one for one in known if one.endswith(f":{name}"))
+    near = [*elsewhere, *difflib.get_close_matches(name, sorted(known - {*elsewhere}), n=NEAR)]
+    hint = f"Near it: {', '.join(near[:NEAR])}" if near else "invoke history shows the tables as it names them"
+    raise DrydockError(f"The history knows no table {table!r}.", hint=hint)
 
 
 def _who(text: str) -> dict[str, object] | str:
