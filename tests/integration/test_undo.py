@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from drydock.recovery.archive import marks
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import Form
+from drydock.recovery.upkeep import attendant, retention
 from drydock.recovery.wal.positions import parse_lsn
 from drydock.recovery.way_back import changes, marking
 from drydock.recovery.way_back.journal import Kind
@@ -215,6 +218,36 @@ def test_without_its_archiver_a_task_says_so_and_goes_on(shop: Checkout) -> None
     shop.run("up")
     shop.run("reset")
     assert shop.json("undo.list")["undo"][0]["mark"]
+
+
+def test_what_has_expired_is_not_promised(shop: Checkout) -> None:
+    """Retention has removed what led to the older marks: lists say so, no count has them, and the plan is refused."""
+    shop.run("mark", "expiring")
+    for name in ("deep", "deeper"):
+        sign(shop, name)
+        shop.run("reset")
+    shop.run("backup.base")
+    shop.run("mark", "staying")
+    environment = shop.environment
+    settings = replace(environment.settings, recovery_window=0.0, recovery_disk=0)
+    with attendant.alone(settings.folder):
+        archive = marking.archive_of(environment)
+        retention.expire(settings, archive, writing=environment.state.part, now=datetime.now(UTC))
+    found = {mark["name"]: mark["expired"] for mark in shop.json("mark.list")["marks"]}
+    assert (found["expiring"], found["staying"]) == (True, False)
+    assert "expired" in shop.run("mark.list").stdout
+    first, *others = shop.json("undo.list")["undo"]
+    assert not first["expired"]  # its database is kept
+    assert all(entry["expired"] for entry in others)
+    done = shop.run("undo").stdout
+    assert "Taken back" in done
+    assert "more to undo" not in done
+    assert "cannot be reached any more" in shop.run("undo.list").stdout
+    for words in (("undo", "--plan"), ("undo",)):
+        refused = shop.run(*words, code=3).stderr
+        assert "cannot be undone: the WAL " in refused
+        assert "What can be restored: " in refused
+        assert "→ invoke mark.list" in refused
 
 
 def test_without_an_archive_there_is_one_level(any_engine: str, make_checkout: Callable[..., Checkout]) -> None:

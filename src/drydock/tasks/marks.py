@@ -12,6 +12,9 @@ from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
     from drydock.console import Console
+    from drydock.recovery.archive.marks import Mark
+
+EXPIRED = "cannot be reached any more: the WAL before it has expired"
 
 
 @command(
@@ -45,13 +48,17 @@ def list_(console: Console, json: bool = False) -> None:
     """The marks, newest first: those with a name, and those that tasks left before they changed anything."""
     from drydock.environment import open_existing
     from drydock.recovery.archive import marks
-    from drydock.recovery.way_back import marking
+    from drydock.recovery.way_back import marking, reach
 
-    found = list(reversed(marks.every(marking.archive_of(open_existing()))))
-    rows = [(m.name, f"{m.made[:19].replace('T', ' ')} UTC", str(m.kind), m.lsn) for m in found]
-    console.result(
-        {"marks": [m.__dict__ for m in found]}, table(rows) if rows else ["There is no mark yet: invoke mark NAME"]
-    )
+    archive = marking.archive_of(open_existing())
+    found, expired = list(reversed(marks.every(archive))), reach.expired(archive)
+    rows = [(*_row(m), *([EXPIRED if m.name in expired else ""] if expired else [])) for m in found]
+    data = [{**m.__dict__, "expired": m.name in expired} for m in found]
+    console.result({"marks": data}, table(rows) if rows else ["There is no mark yet: invoke mark NAME"])
+
+
+def _row(mark: Mark) -> tuple[str, ...]:
+    return mark.name, f"{mark.made[:19].replace('T', ' ')} UTC", str(mark.kind), mark.lsn
 
 
 def group() -> Collection:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from drydock.recovery.way_back.undo import Moved
     from drydock.recovery.way_back.volumes import Verdict
 
+EXPIRED = "cannot be reached any more: the WAL before its mark has expired"
 PLAN_HELP = "Only say what would be done, and how."
 
 
@@ -40,12 +41,14 @@ def redo(console: Console, plan: bool = False, json: bool = False) -> None:
 def list_(console: Console, json: bool = False) -> None:
     """What undo and redo would do, step by step, newest first."""
     from drydock.recovery.way_back import changes
+    from drydock.recovery.way_back import undo as work
 
     with changing(console, "undo.list") as environment:
         journal = changes.load(environment)
+        lost = work.lost(environment, (*journal.redo, *journal.undo))
     sides = {"redo": journal.redo, "undo": tuple(reversed(journal.undo))}
-    rows = [(side, entry.title, _by(entry)) for side, entries in sides.items() for entry in entries]
-    data = {side: [_entry_data(entry) for entry in entries] for side, entries in sides.items()}
+    rows = [(side, e.title, EXPIRED if e.id in lost else _by(e)) for side, entries in sides.items() for e in entries]
+    data = {side: [{**_entry_data(e), "expired": e.id in lost} for e in entries] for side, entries in sides.items()}
     console.result(data, table(rows) if rows else ["There is nothing to undo and nothing to redo."])
 
 

@@ -21,6 +21,7 @@ class Way(StrEnum):
     MARK = "a restore to the mark that was made before"
 
 
+ELSEWHERE = "invoke mark.list and invoke backup.list name what can be restored."
 # What each way leaves of the state that is left by it.
 LEAVES = {Way.DATABASES: Kind.DATABASES, Way.CLUSTER: Kind.CLUSTER, Way.MARK: Kind.CLUSTER}
 
@@ -57,10 +58,13 @@ def choose(move: Move, entry: Entry, situation: Situation) -> Way:
         return Way.CLUSTER
     if entry.mark in situation.marks:
         return Way.MARK
-    raise RefusedError(
-        f"The {entry.title} cannot be {'undone' if move is Move.UNDO else 'done again'}: {_gone(entry)}.",
-        hint="invoke mark.list and invoke backup.list name what can be restored.",
-    )
+    raise refusal(move, entry, _gone(entry), ELSEWHERE)
+
+
+def refusal(move: Move, entry: Entry, why: str, hint: str) -> RefusedError:
+    """The refusal of an undo or redo: why, as a clause, and what can be done instead."""
+    done = "undone" if move is Move.UNDO else "done again"
+    return RefusedError(f"The {entry.title} cannot be {done}: {why}.", hint=hint)
 
 
 def _gone(entry: Entry) -> str:
