@@ -50,6 +50,7 @@ class Backup:
 
     name: str
     timeline: int
+    start: int
     stop: int
     stopped: datetime
     proven: bool = True
@@ -101,6 +102,7 @@ class World:
         self.marks: list[MarkMade] = []
         self.deleted: set[tuple[str, Segment]] = set()
         self.damaged: set[int] = set()
+        self.tablespaces: dict[int, str] = {}
         self._serial = 0
         self._open("1", 1, SEGMENT_SIZE)
 
@@ -134,8 +136,8 @@ class World:
 
     def back_up(self) -> Backup:
         """A base backup of the lived cluster; its end is a record of its own."""
-        self.write(transaction=False)
-        backup = Backup(f"base{len(self.bases)}", self.cluster.timeline, self.cluster.lsn, self.now)
+        start = self.write(transaction=False).lsn
+        backup = Backup(f"base{len(self.bases)}", self.cluster.timeline, start, self.cluster.lsn, self.now)
         self.bases.append(backup)
         self.write(transaction=False)
         return backup
@@ -146,6 +148,12 @@ class World:
         if self.cluster.receiving:
             name = f"mark{len(self.marks)}"
             self.marks.append(MarkMade(name, record.timeline, format_lsn(record.end), self.now.isoformat()))
+
+    def make_tablespace(self, folder: str) -> Record:
+        """In a folder of its own."""
+        record = self.write()
+        self.tablespaces[record.serial] = folder
+        return record
 
     def stop_archiver(self) -> None:
         """Its WAL is kept by the slot for now."""
@@ -297,6 +305,12 @@ class Archived:
     def between(self, descent: Descent, lsn: int, end: int) -> Counted:
         """How many were committed."""
         return Counted(sum(r.committed for r in self._ends(descent) if lsn <= r.lsn < end))
+
+    def tablespace(self, descent: Descent, lsn: int, end: int) -> tuple[int, int, str] | None:
+        """The first that is made."""
+        made = self.world.tablespaces
+        between = (r for r in self._records(descent) if lsn <= r.lsn < end and r.serial in made)
+        return next(((r.timeline, r.lsn, made[r.serial]) for r in between), None)
 
     def covered(self, descent: Descent, start: int, end: int) -> bool:
         """Whether every record is there."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import secrets
 import subprocess
 import tarfile
 from contextlib import contextmanager
@@ -140,6 +142,40 @@ def test_tablespaces_are_refused_with_a_sentence(shop: Checkout) -> None:
     assert "tablespaces" in told.stderr
     assert "elsewhere" in told.stderr
     assert base.folders(archive(shop)) == before
+
+
+@pytest.fixture
+def elsewhere(shop: Checkout) -> Iterator[str]:
+    """A folder for a tablespace, which the server itself makes: on Docker it is in the container."""
+    folder = f"/tmp/drydock-{secrets.token_hex(6)}"  # noqa: S108 - of the server's
+    shop.query(f"COPY (SELECT 1) TO PROGRAM 'mkdir -m 700 {folder}'")
+    yield folder
+    shop.query(f"COPY (SELECT 1) TO PROGRAM 'rmdir {folder}'")
+
+
+def test_no_restore_goes_beyond_a_tablespace(shop: Checkout, elsewhere: str) -> None:
+    """A server beside would write to the same folder: status and doctor warn, plans are refused up to a later base."""
+    shop.query(f"CREATE TABLESPACE elsewhere LOCATION '{elsewhere}'")
+    try:
+        shop.query("CREATE TABLE fast TABLESPACE elsewhere AS SELECT generate_series(1, 500) AS i")
+        told = shop.run("restore", "--latest", "--yes", code=3)
+        assert f"makes a tablespace in {elsewhere}" in told.stderr
+        before = re.search(r"--lsn (\S+) goes back", told.stderr)
+        assert before
+        branch = shop.run("restore", "--latest", "--branch", "early", code=3)
+        assert "makes a tablespace" in branch.stderr
+        assert shop.query("SELECT count(*) FROM fast") == [(500,)]
+        shop.run("restore", "--lsn", before[1], "--plan")
+        for task in ("status", "doctor"):
+            (check,) = [one for one in shop.json(task, code=None)["checks"] if one["name"] == overview.SPACES]
+            assert check["status"] == "warn"
+            assert "(elsewhere)" in check["detail"]
+    finally:
+        shop.query("DROP TABLE IF EXISTS fast")
+        shop.query("DROP TABLESPACE elsewhere")
+    shop.run("backup.base")
+    shop.run("restore", "--latest", "--plan")
+    assert overview.SPACES not in {one["name"] for one in shop.json("status")["checks"]}
 
 
 def test_without_an_archive_there_is_no_base_backup(shop: Checkout) -> None:

@@ -312,6 +312,32 @@ def test_indexing_in_steps_gives_what_indexing_at_once_gives(
         assert everything(once) == everything(server.archive(steps, since=since))
 
 
+def test_a_tablespace_is_known_by_its_folder(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """Where it is made, however often the growing archive is indexed; one within the data directory is none."""
+    folder = server.data.parent / "fast ö"
+    begin = server.lsn()
+    server.query(
+        "SET allow_in_place_tablespaces = on", "CREATE TABLESPACE inside LOCATION ''", "DROP TABLESPACE inside"
+    )
+    with read(engine, server.archive(tmp_path)) as history:
+        assert history.tablespace(FIRST, begin, server.lsn()) is None
+    before = server.lsn()
+    server.query(
+        f"COPY (SELECT 1) TO PROGRAM $$mkdir -m 700 '{folder}'$$", f"CREATE TABLESPACE fast LOCATION '{folder}'"
+    )
+    made = server.lsn()
+    server.query("DROP TABLESPACE fast")
+    for _ in range(2):
+        with read(engine, server.archive(tmp_path)) as history:
+            found = history.tablespace(FIRST, begin, server.lsn())
+            assert found is not None
+            assert (found[0], found[2]) == (1, str(folder))
+            assert before <= found[1] < made
+            assert history.tablespace(FIRST, found[1] + 1, server.lsn()) is None
+            assert history.tablespace(FIRST, begin, found[1]) is None
+        server.query("INSERT INTO u VALUES (0)")
+
+
 def test_sealed_segments_are_read_like_plain_ones(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:
     """Packed segments give the same index."""
     plain = server.archive(tmp_path / "plain")

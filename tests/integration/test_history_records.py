@@ -45,6 +45,7 @@ NAMES = {
     ("XLOG", "CHECKPOINT_SHUTDOWN"): records.CHECKPOINT,
     ("XLOG", "SWITCH"): records.SWITCHED,
     ("LogicalMessage", "MESSAGE"): records.SAID,
+    ("Tablespace", "CREATE"): records.SPACE_MADE,
 }
 # Something of every kind, with images of pages that are whole, have a hole, and are compressed.
 STATEMENTS: tuple[str, ...] = (
@@ -66,6 +67,9 @@ STATEMENTS: tuple[str, ...] = (
     "COMMIT PREPARED 'one'",
     "BEGIN; CREATE TABLE v (); SAVEPOINT a; DELETE FROM t WHERE id = -1; PREPARE TRANSACTION 'two'",
     "ROLLBACK PREPARED 'two'",
+    "SET allow_in_place_tablespaces = on",
+    "CREATE TABLESPACE beside LOCATION ''",
+    "DROP TABLESPACE beside",
     "BEGIN; SAVEPOINT a; INSERT INTO t VALUES (-4); RELEASE a; SAVEPOINT b; DROP TABLE t; COMMIT",
     "CHECKPOINT",
 )

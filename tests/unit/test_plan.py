@@ -236,6 +236,32 @@ def test_trap_4_the_end_is_not_where_reading_stops() -> None:
         plan.make(Latest(), situation)
 
 
+def test_a_tablespace_made_on_the_way_is_refused() -> None:
+    """The server beside would write to the running one's folder; right before it, and after a later base, it goes."""
+    world = busy()
+    made = world.make_tablespace("/srv/fast")
+    later = world.write()
+    with pytest.raises(RefusedError, match=f"At {format_lsn(made.lsn)} .* makes a tablespace in /srv/fast") as caught:
+        plan.make(AtXid(later.xid), world.situation())
+    assert caught.value.hint.startswith(f"invoke restore --lsn 1:{format_lsn(made.lsn)} goes back")
+    found = plan.make(AtLsn(made.lsn, 1), world.situation())
+    assert world.carry_out(found) == world.rows(1, made.lsn)
+    with pytest.raises(RefusedError, match="makes a tablespace"):
+        plan.make(AtXid(made.xid, inclusive=True), world.situation())
+    world.back_up()
+    assert plan.make(AtXid(world.write().xid), world.situation())
+
+
+def test_a_tablespace_made_while_a_base_backup_was_taken_is_refused() -> None:
+    """It is replayed from the beginning of the base backup on, not from its end."""
+    world = busy()
+    made = world.make_tablespace("/srv/fast")
+    backup = world.back_up()
+    world.bases[-1] = replace(backup, start=made.lsn)
+    with pytest.raises(RefusedError, match="makes a tablespace"):
+        plan.make(AtXid(world.write().xid), world.situation())
+
+
 def test_trap_5_an_idle_database_is_restored_to_now() -> None:
     """With no later commit to stop at, it is all there is, once the archiver is known to have all of it."""
     world = busy()

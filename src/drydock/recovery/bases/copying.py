@@ -10,12 +10,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from drydock.backup import encryption, packing, workspace
-from drydock.errors import RefusedError
 from drydock.fault_points import Point, reached
 from drydock.files import sync_folder
 from drydock.pipes import enlarge
 from drydock.recovery.archive.catalogue import Catalogue
-from drydock.recovery.bases import base_manifest
+from drydock.recovery.bases import base_manifest, tablespaces
 from drydock.recovery.bases.base import TAR, Base, archive_of
 from drydock.recovery.bases.base_manifest import BaseManifest
 from drydock.recovery.bases.base_tar import Looking
@@ -79,6 +78,7 @@ def take(environment: Environment, *, reason: str, now: datetime, progress: Prog
         with _keeping_wal(connection):
             target = folder / sealing.name(TAR)
             looking, packed = _stream(environment, target, sealing, lambda n: progress("bytes", n, max(n, size)))
+        _refuse_tablespaces(connection)
         span = looking.span()
         reached(Point.BASE_WRITTEN)
         manifest = BaseManifest(
@@ -127,13 +127,8 @@ def _keeping_wal(connection: Connection) -> Iterator[None]:
 
 
 def _refuse_tablespaces(connection: Connection) -> None:
-    rows = connection.execute("SELECT spcname FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1").fetchall()
-    if rows:
-        names = ", ".join(str(name) for (name,) in rows)
-        raise RefusedError(
-            f"The cluster has tablespaces outside of its data directory ({names}), which no base backup here can hold.",
-            hint=f"Move what is in them: ALTER TABLE … SET TABLESPACE pg_default; DROP TABLESPACE {rows[0][0]}",
-        )
+    if problem := tablespaces.problem(str(name) for (name,) in connection.execute(tablespaces.QUERY)):
+        raise problem
 
 
 def _describe(environment: Environment, connection: Connection) -> dict[str, Any]:

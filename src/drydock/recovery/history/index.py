@@ -162,7 +162,8 @@ class Index:
         """Write what was read together with how far that was: both or neither."""
         self._shapes = {files.encode(): number for number, files in self.rows("SELECT id, files FROM shapes")}
         newest = run.newest
-        rows, subs, prepared, events = [], [], [], []
+        rows, subs, prepared = [], [], []
+        events = [(run.timeline, lsn, xid, "tablespace", folder, "") for lsn, xid, folder in assembler.take_spaces()]
         for one in ended:
             newest = max(newest, one.microseconds) if one.state != "prepared" else newest
             rows.append(self._row(run, one, assembler.next_xid, newest))
@@ -207,10 +208,8 @@ class Index:
         return waiting
 
     def _prove_numbers(self, run: Run, next_xid: int) -> None:
-        rows = self._connection.execute(
-            "SELECT lsn, xid FROM transactions WHERE timeline = ? AND lsn >= ? AND full IS NULL",
-            (run.timeline, run.begin),
-        )
+        query = "SELECT lsn, xid FROM transactions WHERE timeline = ? AND lsn >= ? AND full IS NULL"
+        rows = self.rows(query, (run.timeline, run.begin))
         proven = [(full_xid(xid, next_xid), run.timeline, lsn) for lsn, xid in rows]
         self._connection.executemany("UPDATE transactions SET full = ? WHERE timeline = ? AND lsn = ?", proven)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from drydock.recovery.history import relations
@@ -145,6 +146,15 @@ class History:
                     before = tables.get(table, (0, 0, 0))
                     tables[table] = (before[0] + count[0], before[1] + count[1], before[2] + count[2])
         return Summary(transactions, tables, ddl)
+
+    def tablespace(self, descent: Descent, lsn: int, end: int) -> tuple[int, int, str] | None:
+        """The first record in [lsn, end) that makes a tablespace in a folder of its own: timeline, position, folder."""
+        query = (
+            "SELECT timeline, lsn, file FROM events"
+            " WHERE timeline = ? AND lsn >= ? AND lsn < ? AND kind = 'tablespace' AND file <> '' ORDER BY lsn LIMIT 1"
+        )
+        found = chain.from_iterable(self.index.rows(query, piece) for piece in stretches(descent, lsn, end))
+        return next(((int(timeline), int(at), str(folder)) for timeline, at, folder in found), None)
 
     def covered(self, descent: Descent, start: int, end: int) -> bool:
         """True where all records between two positions of a descent have been read, up to the one before `end`."""

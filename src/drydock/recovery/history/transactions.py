@@ -132,6 +132,8 @@ class Assembler:
         next_xid: the 64-bit number of the next transaction, as the last checkpoint had it; 0: not seen yet.
         whole_from: transactions from this xid on began in the WAL that was read; None: not known yet;
             ALL: all of them did.
+        spaces: tablespaces made: position, transaction and folder. Whoever replays the record makes one at once,
+            whatever becomes of the transaction. They are not dumped: whoever writes down the rest takes them.
     """
 
     def __init__(self, *, whole_from: int | None = None) -> None:
@@ -139,6 +141,7 @@ class Assembler:
         self.prepared: dict[int, Work] = {}
         self.next_xid = 0
         self.whole_from = whole_from
+        self.spaces: list[tuple[int, int, str]] = []
 
     def feed(self, stretch: Stretch) -> list[Ended]:
         """The transactions that end in these records, in the order of their ends."""
@@ -165,6 +168,11 @@ class Assembler:
                 elif one := self._take(kind, xid, length, place, stretch):
                     ended.append(one)
         return ended
+
+    def take_spaces(self) -> list[tuple[int, int, str]]:
+        """The tablespaces made since the last time."""
+        taken, self.spaces = self.spaces, []
+        return taken
 
     def dump(self) -> str:
         """What is to be known when the records go on, as JSON."""
@@ -203,6 +211,8 @@ class Assembler:
             work = self._work(xid)
             work.ddl |= not work.copying
             work.created.append((stretch.position(place), bodies.created(data, at)))
+        elif kind == kinds.SPACE_MADE:
+            self.spaces.append((stretch.position(place), xid, bodies.location(data, at)))
         elif kind == kinds.LOCK:
             self._locked(bodies.locks(data, at))
         elif kind == kinds.RUNNING:

@@ -135,6 +135,7 @@ def _reached_from(resolved: Resolved, descent: Descent, situation: Situation) ->
             missing = missing or error
             continue
         _refuse_unread(base, resolved, descent, situation)
+        _refuse_tablespaces(base, resolved.stop, descent, situation)
         return base, segments
     if missing:
         raise RefusedError(f"{missing.message} {windows.told(situation)}", hint=missing.hint)
@@ -152,6 +153,23 @@ def _refuse_unread(base: Base, resolved: Resolved, descent: Descent, situation: 
             f"The WAL from {format_lsn(base.stop)} to {format_lsn(resolved.end)} of timeline {descent.timeline} "
             f"cannot be read without a gap: something in it is damaged. {windows.told(situation)}",
             hint="invoke archive.verify names the file.",
+        )
+
+
+def _refuse_tablespaces(base: Base, stop: Stop, descent: Descent, situation: Situation) -> None:
+    """Whoever replays the making of a tablespace takes its folder, which is another server's, for his own.
+
+    To drop one he has not made changes nothing: no base backup is of a cluster that has any. That is asked before it is
+    taken and afterwards, so damage to the archived WAL of that time, which is in the base backup as well, keeps nobody.
+    """
+    found = situation.positions.tablespace(descent, base.start, stop.lsn + stop.inclusive)
+    if found:
+        timeline, lsn, folder = found
+        raise RefusedError(
+            f"At {format_lsn(lsn)} of timeline {timeline} the WAL makes a tablespace in {folder}: "
+            "a server that replays that would overwrite the files there.",
+            hint=f"invoke restore --lsn {timeline}:{format_lsn(lsn)} goes back to right before it. "
+            "For later moments: DROP TABLESPACE, then invoke backup.base",
         )
 
 

@@ -95,6 +95,10 @@ class Positions(Protocol):
         """What was committed by records that begin in [lsn, end)."""
         ...
 
+    def tablespace(self, descent: Descent, lsn: int, end: int) -> tuple[int, int, str] | None:
+        """The first record in [lsn, end) that makes a tablespace in a folder of its own: timeline, position, folder."""
+        ...
+
     def covered(self, descent: Descent, start: int, end: int) -> bool:
         """True where all records between two positions have been read, the one that ends at `end` included."""
         ...

@@ -33,6 +33,11 @@ class Base(Protocol):
         ...
 
     @property
+    def start(self) -> int:
+        """The position from which on a server that begins with it replays WAL."""
+        ...
+
+    @property
     def stop(self) -> int:
         """The position from which on it is consistent."""
         ...

@@ -6,13 +6,15 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from drydock import wire
+from drydock.checkout import SUPERUSER
 from drydock.checks import Check, Status
 from drydock.console import size
 from drydock.engine import ARCHIVER
 from drydock.errors import DrydockError
 from drydock.recovery.archive import progress
 from drydock.recovery.archive.chain import Chain
-from drydock.recovery.bases import base
+from drydock.recovery.bases import base, tablespaces
 from drydock.recovery.upkeep import attendant
 from drydock.recovery.wal.positions import HISTORY, format_lsn, parse_lsn
 
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
     from drydock.recovery.bases.base import Base
     from drydock.recovery.wal.positions import Descent
 
-BASE, WINDOW, HOLES, PROCESS, SLOT, ROOM = (
-    f"archive:{name}" for name in ("base", "window", "holes", "process", "slot", "room")
+BASE, WINDOW, HOLES, PROCESS, SLOT, ROOM, SPACES = (
+    f"archive:{name}" for name in ("base", "window", "holes", "process", "slot", "room", "tablespaces")
 )
 LITTLE = 1 << 30  # bytes
 FORGOTTEN = 64 << 20  # bytes: more than this kept by the server is worth a word
 WORDS = 20  # last lines of the archiver's that are looked at: it tries every five seconds, and says two
 NONE = "none"
+ANSWERS = "postgres:query"  # of `readiness`: the server can be asked
+ASKING = 5.0  # seconds
 MAKE = "invoke backup.base"
 ANEW = "invoke backup.base, to begin anew; invoke archive.verify says what is damaged"
 
@@ -51,6 +55,8 @@ def status(environment: Environment, ready: Sequence[Check]) -> Iterator[Check]:
     except DrydockError as error:
         yield Check(WINDOW, Status.WARN, error.message.rstrip("."), error.hint)
     yield _backups(environment, archive, bases)
+    if any(check.name == ANSWERS and check.passed for check in ready):
+        yield from _tablespaces(environment)
 
 
 def examine(environment: Environment) -> list[Check]:
@@ -63,6 +69,7 @@ def examine(environment: Environment) -> list[Check]:
         return [Check(PROCESS, Status.PASS, "WAL_ARCHIVE is off: there is no going back by time")]
     seen = _seen(environment)
     found = [_process(environment, seen), *([_slot(seen)] if seen else []), _room(environment.settings.backups)]
+    found += _tablespaces(environment) if seen else []
     return [*found, _look(environment).holes()] if environment.state.part else found
 
 
@@ -207,6 +214,17 @@ def _slot(seen: Progress) -> Check:
         return Check(SLOT, Status.PASS, kept)
     fix = "invoke up; beyond max_slot_wal_keep_size (4 GB) the server gives it up, and a new part begins"
     return Check(SLOT, Status.WARN, kept, fix)
+
+
+def _tablespaces(environment: Environment) -> list[Check]:
+    """Nothing is said where there are none."""
+    try:
+        with wire.connect(environment, environment.superuser, SUPERUSER, timeout=ASKING) as session:
+            names = [str(name) for (name,) in session.query(tablespaces.QUERY)]
+    except (OSError, DrydockError) as error:
+        return [Check(SPACES, Status.WARN, f"not known: {str(error).rstrip('.')}", "invoke doctor")]
+    problem = tablespaces.problem(names)
+    return [Check(SPACES, Status.WARN, problem.message.rstrip("."), problem.hint)] if problem else []
 
 
 def _room(folder: Path) -> Check:

@@ -1,7 +1,7 @@
 """What records say behind their headers, in PostgreSQL 16's structures.
 
 Source: access/xlogrecord.h, access/xact.h, access/heapam_xlog.h, storage/standbydefs.h, catalog/pg_control.h,
-replication/message.h.
+replication/message.h, commands/tablespace.h.
 """
 
 from __future__ import annotations
@@ -129,6 +129,12 @@ def takes_back(data: bytes, at: int) -> bool:
 def created(data: bytes, at: int) -> str:
     """The file that is made."""
     return text(data[at : at + FILE.size]).decode()
+
+
+def location(data: bytes, at: int) -> str:
+    """The folder of a tablespace that is made; empty where it is within the data directory."""
+    begin = at + _NUMBER.size
+    return data[begin : data.index(b"\0", begin)].decode(errors="replace")
 
 
 def locks(data: bytes, at: int) -> list[tuple[int, int, int]]:

@@ -29,7 +29,7 @@ _PREVIOUS = struct.Struct("=Q")
 _LENGTH = struct.Struct("=I")
 
 # Resource managers (rmgrlist.h), with the upper half of what `info` may be.
-XLOG, TRANSACTION, STORAGE, STANDBY, HEAP2, HEAP, MESSAGE = 0, 1, 2, 8, 9, 10, 21
+XLOG, TRANSACTION, STORAGE, TABLESPACE, STANDBY, HEAP2, HEAP, MESSAGE = 0, 1, 2, 5, 8, 9, 10, 21
 INITIAL = 0x80  # XLOG_HEAP_INIT_PAGE, XLOG_XACT_HAS_INFO: says more of the same operation
 SWITCH = (XLOG, 0x40)
 (
@@ -49,7 +49,8 @@ SWITCH = (XLOG, 0x40)
     CHECKPOINT,
     SAID,
     SWITCHED,
-) = range(1, 17)
+    SPACE_MADE,
+) = range(1, 18)
 _KINDS = {
     (HEAP, 0x00): INSERT,
     (HEAP, 0x10): DELETE,
@@ -68,6 +69,7 @@ _KINDS = {
     (XLOG, 0x10): CHECKPOINT,
     SWITCH: SWITCHED,
     (MESSAGE, 0x00): SAID,
+    (TABLESPACE, 0x00): SPACE_MADE,
 }
 ROWS = MULTI_INSERT  # kinds up to this one are changes of rows
 
