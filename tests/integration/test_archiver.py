@@ -191,6 +191,20 @@ def test_a_dead_archiver_is_a_warning_and_up_starts_it(shop: Checkout) -> None:
     assert last(shop) == part
 
 
+def test_what_an_archive_that_is_behind_does_not_have_is_not_counted(shop: Checkout) -> None:
+    """A plan says that what it will undo is not known, and `up` comes first, until the archiver is back."""
+    shop.run("backup.base")
+    kill(shop)
+    write(shop, "While nobody received it")
+    told = shop.run("restore", "--latest", "--plan").stdout
+    assert "what will be undone is not known: the newest WAL is missing; invoke up first" in told
+    assert shop.json("restore", "--latest", "--plan")["plan"]["undone"] is None
+    refused = shop.run("restore", "--at", "now", "--plan", code=3).stderr
+    assert "invoke up, which has the archive receive what is newer; else invoke restore --at" in refused
+    heal(shop)
+    assert "will be undone: 0 transactions" in shop.run("restore", "--latest", "--plan").stdout
+
+
 def test_an_archiver_that_lost_its_connection_is_waited_for(shop: Checkout) -> None:
     """As after a machine's sleep: it comes back by itself, so what needs it waits, and a mark can be made meanwhile."""
     cut(shop)
@@ -369,11 +383,15 @@ def test_a_file_that_a_full_disk_stunted(shop: Checkout) -> None:
 
 def test_the_archive_can_be_turned_off_and_on(shop: Checkout) -> None:
     """Off: no archiver, and no slot that would have the server keep WAL for nobody. On again: a new part."""
+    shop.run("backup.base")
     assert "is not archived" in shop.run("up", WAL_ARCHIVE="off").stderr
     assert shop.query(SLOTS) == [(None,)]
     assert shop.environment.engine.archiver().status == "absent"
     assert not any(c["name"].startswith("archive") for c in shop.json("status", WAL_ARCHIVE="off")["checks"])
     assert shop.json("up", WAL_ARCHIVE="off")["changed"] is False
+    # What is written meanwhile is counted by nobody, and no `up` has it received.
+    planned = shop.run("restore", "--latest", "--plan", WAL_ARCHIVE="off").stdout.splitlines()
+    assert "  what will be undone is not known: the newest WAL is missing" in planned
     assert "the archive was off" in heal(shop)
 
 

@@ -14,6 +14,7 @@ from drydock.errors import RefusedError
 from drydock.recovery.archive.folders import Form
 from drydock.recovery.plans import plan, windows
 from drydock.recovery.plans.moments import Clock
+from drydock.recovery.plans.situation import Ahead
 from drydock.recovery.plans.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Target
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
 from tests.recovery_world import EPOCH, STEP, Record, World
@@ -438,6 +439,23 @@ def test_a_plan_says_what_it_undoes_and_what_returns() -> None:
     assert any("will come back: 4 transactions" in line for line in lines)
     assert found.document()["timeline"] == 1
     assert 2 < found.seconds < 10
+
+
+def test_what_is_undone_is_not_known_where_the_server_is_ahead() -> None:
+    """The last archived record is not the present then; what comes back is known on the timeline that is lived."""
+    world = busy()
+    world.restore(world.records[1][6])
+    world.write()
+    target, ahead = AtXid(world.records[1][10].xid, 1), Ahead(2, "invoke up")
+    found = plan.make(target, replace(world.situation(), ahead=ahead))
+    assert found.undone is None
+    assert found.returning is not None
+    assert found.returning.transactions == 4
+    line = next(line for line in found.lines(Clock(world.now, UTC)) if "undone" in line)
+    assert line == f"  {plan.UNKNOWN}; invoke up first has the archive receive it"
+    elsewhere = plan.make(target, replace(world.situation(), ahead=Ahead(3)))
+    assert (elsewhere.undone, elsewhere.returning) == (None, None)
+    assert f"  {plan.UNKNOWN}" in list(elsewhere.lines(Clock(world.now, UTC)))
 
 
 def test_a_plan_is_shown_in_full() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Bytes per second on a laptop's disk, as measured for this tool's own benchmarks; starting and stopping, in seconds.
 LAYING, REPLAYING, AROUND = 300e6, 150e6, 2.0
 TABLES_SHOWN = 12
+UNKNOWN = "what will be undone is not known: the newest WAL is missing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Plan:
         undone: what was committed after the stop and is there now; None where the present is unknown.
         returning: what comes back, where the stop is on a line that was left; None otherwise.
         beside: whether the cluster stays where it is, so that nothing is undone.
+        remedy: the command after which the present is known; empty where there is none.
     """
 
     target: Target
@@ -53,6 +55,7 @@ class Plan:
     undone: Summary | None = None
     returning: Summary | None = None
     beside: bool = False
+    remedy: str = ""
 
     @property
     def replayed(self) -> int:
@@ -95,8 +98,8 @@ class Plan:
         yield f"  stops {after} the record at {format_lsn(self.stop.lsn)} of timeline {self.stop.timeline}"
         yield f"  base backup {self.base.name} (ended {clock.shown(self.base.stopped)}{verified})"
         yield f"  WAL {format_lsn(self.start)} to {format_lsn(self.end)}: {_segments(self.segments)}, no hole"
-        unknown = "" if self.beside else "what will be undone is not known: the newest WAL is missing"
-        yield from _told("will be undone", self.undone, unknown)
+        first = f"; {self.remedy} first has the archive receive it" if self.remedy else ""
+        yield from _told("will be undone", self.undone, "" if self.beside else f"{UNKNOWN}{first}")
         yield from _told("will come back", self.returning, "")
         yield f"  takes about {self.seconds:.0f} s"
 
@@ -184,15 +187,21 @@ def _is_before(base: Base, resolved: Resolved, descent: Descent) -> bool:
 
 
 def _with_losses(plan: Plan, situation: Situation) -> Plan:
-    """The plan with what is there now and will not be, and what is not and will be."""
-    current = situation.current()
+    """The plan with what is there now and will not be, and what is not and will be.
+
+    The last archived record is the present only where the server that runs has gone no further.
+    """
+    current, ahead = situation.current(), situation.ahead
+    if ahead:
+        plan = replace(plan, remedy=ahead.remedy)
+        current = current if current == ahead.timeline else None
     present = situation.chain.descent(current) if current else None
     last = situation.positions.last_record(present) if present else None
     if not present or not last:
         return plan
     stop = plan.stop.lsn + plan.stop.inclusive
     parting = min(stop, _parting(plan.descent, present))
-    undone = situation.positions.between(present, parting, last[1])
+    undone = None if ahead else situation.positions.between(present, parting, last[1])
     returning = situation.positions.between(plan.descent, parting, stop) if parting < stop else None
     return replace(plan, undone=undone, returning=returning)
 

@@ -15,7 +15,7 @@ from drydock.recovery.archive.folders import PACKED
 from drydock.recovery.bases import base
 from drydock.recovery.history import indexing, relations
 from drydock.recovery.history.queries import History
-from drydock.recovery.plans.situation import Known, Situation
+from drydock.recovery.plans.situation import Ahead, Known, Situation
 from drydock.recovery.wal import waldump
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, parse_lsn
 
@@ -43,7 +43,7 @@ def look(environment: Environment, archive: Archive, clock: Clock) -> Iterator[S
         DrydockError: where something of the archive is damaged that everything depends on, or cannot be decrypted.
     """
     sealing = encryption.sealing(environment.settings)
-    received = _received(environment, archive, clock)
+    received, ahead = _received(environment, archive, clock)
     copies = _copies(archive)
     chain = Chain(copies, _histories(archive, sealing), Files(sealing))
     indexing.refresh(environment.engine, archive, sealing)
@@ -56,6 +56,7 @@ def look(environment: Environment, archive: Archive, clock: Clock) -> Iterator[S
             lives=lives.lives(archive),
             clock=clock,
             received=received,
+            ahead=ahead,
         )
 
 
@@ -123,24 +124,36 @@ class Read(History):
         raise DrydockError(f"{batch[0].segment.name} is not in the archive any more.", hint="invoke archive.verify")
 
 
-def _received(environment: Environment, archive: Archive, clock: Clock) -> Known | None:
-    """How far the running server's archiver has come: to where the server was when it was asked; None without one."""
+def _received(environment: Environment, archive: Archive, clock: Clock) -> tuple[Known | None, Ahead | None]:
+    """How far the running server's archiver has come: to where the server was when it was asked, or not that far."""
+    state = environment.state
+    if state.system_identifier != archive.system_identifier:
+        return None, None
+    if state.part:
+        # For tables that nobody has asked about since they were made.
+        relations.keep_if_possible(environment, archive)
+    here = _present(environment, clock)
+    if here is None:
+        return None, None
+    if state.part:
+        with suppress(NotReadyError):
+            progress.wait_for(environment, here.lsn)
+            return here, None
+    return None, Ahead(here.timeline, "invoke up" if environment.settings.archiving else "")
+
+
+def _present(environment: Environment, clock: Clock) -> Known | None:
+    """Where the server is; None where none answers."""
     from drydock import postgres
 
-    state = environment.state
-    if not state.part or state.system_identifier != archive.system_identifier:
-        return None
     query = "SELECT pg_walfile_name(lsn), lsn::text, clock_timestamp() FROM pg_current_wal_insert_lsn() AS lsn"
-    # For tables that nobody has asked about since they were made.
-    relations.keep_if_possible(environment, archive)
-    with suppress(NotReadyError):
+    try:
         with postgres.administer(environment) as connection:
             row: Any = connection.execute(query).fetchone()
-        lsn = parse_lsn(row[1])
-        progress.wait_for(environment, lsn)
-        # Whose clock is ahead makes no difference: what was committed by now is in the archive.
-        return Known(int(row[0][:8], 16), lsn, max(row[2], clock.now))
-    return None
+    except NotReadyError:
+        return None
+    # Whose clock is ahead makes no difference: what was committed by now lies before this position.
+    return Known(int(row[0][:8], 16), parse_lsn(row[1]), max(row[2], clock.now))
 
 
 def _copies(archive: Archive) -> list[Stored]:

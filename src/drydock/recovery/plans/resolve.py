@@ -254,8 +254,9 @@ def _prefixed(end: Commit) -> str:
 def _too_late(situation: Situation, descent: Descent, newest: datetime | None) -> RefusedError:
     if newest is None:
         return RefusedError(f"There is no WAL of timeline {descent.timeline} in the archive.", hint="invoke doctor")
-    shown = situation.clock.shown(newest)
+    shown, hint = situation.clock.shown(newest), f'invoke restore --at "{spelled(newest)}", or invoke restore --latest'
+    if situation.ahead and situation.ahead.remedy:
+        hint = f"{situation.ahead.remedy}, which has the archive receive what is newer; else {hint}"
     return RefusedError(
-        f"This is later than the last WAL there is: the newest moment that can be proven is {shown}.",
-        hint=f'invoke restore --at "{spelled(newest)}", or invoke restore --latest',
+        f"This is later than the last WAL there is: the newest moment that can be proven is {shown}.", hint=hint
     )

@@ -99,6 +99,19 @@ class Known:
     moment: datetime
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """The server that runs has written what the archive does not have.
+
+    Attributes:
+        timeline: on which it writes.
+        remedy: the command that has the archive receive it; empty where none does.
+    """
+
+    timeline: int
+    remedy: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What a plan is made from.
@@ -112,6 +125,7 @@ class Situation:
         clock: now, and the person's zone.
         unusable: the names of base backups that have proven damaged: when they were taken is known all the same.
         received: how far the archive has come, where a server runs and its archiver was asked; else None.
+        ahead: where that server's archiver did not get as far, or there is none: what is there now is not known then.
     """
 
     chain: Chain
@@ -121,6 +135,7 @@ class Situation:
     lives: Sequence[Life]
     clock: Clock
     received: Known | None = None
+    ahead: Ahead | None = None
     unusable: frozenset[str] = frozenset()
 
     def beginnings(self) -> list[Base]:
