@@ -3,20 +3,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyrage
 import pytest
 
-from drydock.backup.encryption import OPEN
+from drydock.backup.encryption import OPEN, Sealing
 from drydock.backup.packing import pack
 from drydock.errors import DrydockError
 from drydock.recovery.archive.laying_out import descents
 from drydock.recovery.history import indexing
 from drydock.recovery.history.index import Index
 from drydock.recovery.history.queries import History
-from drydock.recovery.wal.positions import Descent, Stretch
+from drydock.recovery.wal.positions import Descent, Stretch, format_lsn
 from drydock.recovery.wal.waldump import Reading, record_end
 from tests.wal_server import WalServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from drydock.engine.embedded import EmbeddedEngine
@@ -342,13 +344,111 @@ def test_sealed_segments_are_read_like_plain_ones(server: WalServer, engine: Emb
     """Packed segments give the same index."""
     plain = server.archive(tmp_path / "plain")
     sealed = server.archive(tmp_path / "sealed")
-    for stored in sealed.segments("1"):
-        if not stored.path.name.endswith(".partial"):
-            with stored.path.open("rb") as stream:
-                pack(stream, stored.path.with_name(f"{stored.path.name}.zst"))
-            stored.path.unlink()
+    seal(sealed)
     with read(engine, plain), read(engine, sealed):
         assert everything(sealed) == everything(plain)
+
+
+def seal(archive: Archive, keys: Sealing = OPEN) -> list[Path]:
+    """Pack all whole segments; their files."""
+    for stored in archive.segments("1"):
+        if not stored.path.name.endswith(".partial"):
+            with stored.path.open("rb") as stream:
+                pack(stream, stored.path.with_name(keys.name(f"{stored.path.name}.zst")), keys)
+            stored.path.unlink()
+    return sorted((archive.folder / "1").glob("*.zst*"))
+
+
+def keys(path: Path) -> Sealing:
+    """A pair of keys, the private one in a file."""
+    identity = pyrage.x25519.Identity.generate()
+    path.write_text(str(identity))
+    path.chmod(0o600)
+    return Sealing((str(identity.to_public()),), path)
+
+
+def spoil(path: Path) -> None:
+    """Other bytes in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 8] = b"\xff" * 8
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    """The end is missing, as where a disk was full: zstd says nothing of it."""
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(
+    ("number", "form", "damage"),
+    [
+        (0, "packed", spoil),
+        (2, "packed", spoil),
+        (4, "packed", spoil),
+        (2, "packed", cut),
+        (2, "encrypted", spoil),
+        (2, "plain", cut),
+    ],
+)
+def test_a_damaged_segment_is_indexed_around(
+    server: WalServer, engine: EmbeddedEngine, tmp_path: Path, number: int, form: str, damage: Callable[[Path], None]
+) -> None:
+    """The sound ones before it and behind it are read; the gap is told, with the file, and by every later run."""
+    sealing = keys(tmp_path / "key.age") if form == "encrypted" else OPEN
+    archive, ids = five(server, tmp_path)
+    damaged = archive.segments("1")[number].path if form == "plain" else seal(archive, sealing)[number]
+    damage(damaged)
+    where = next(stored.segment for stored in archive.segments("1") if stored.path == damaged)
+    told = f"cannot be read from {format_lsn(where.start)}" if not number else f" to {format_lsn(where.end)}: "
+    (problem,) = indexing.refresh(engine, archive, sealing).problems
+    assert f"{damaged} is damaged: " in problem
+    assert told in problem
+    assert len(indexing.refresh(engine, archive, sealing).problems) == 1
+    with History(archive) as history:
+        assert [bool(history.commits_of(xid)) for xid in ids] == [at != number for at in range(len(ids))]
+        assert not history.covered(FIRST, where.start, where.end)
+        behind = only(history, ids[number + 1])
+        assert history.covered(FIRST, behind.lsn, behind.end)
+
+
+def five(server: WalServer, folder: Path) -> tuple[Archive, list[int]]:
+    """An archive of five whole segments and the newest, with a transaction in each; their numbers."""
+    since, ids = server.next_segment(), []
+    for number in range(6):
+        with server.connect() as connection, connection.transaction():
+            connection.execute("INSERT INTO u VALUES (1)")
+            ids.append(server.xid(connection))
+        if number < 5:
+            server.query("SELECT pg_switch_wal()")
+    return server.archive(folder, since=since), ids
+
+
+def test_damage_in_many_places_hides_nothing_between(
+    server: WalServer, engine: EmbeddedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two damaged files, met ahead of the reading too, and one that was indexed before: what was read of it stays."""
+    monkeypatch.setattr(indexing, "BATCH", 2)
+    archive, ids = five(server, tmp_path)
+    files = seal(archive)
+    spoil(files[1])
+    spoil(files[3])
+    assert len(indexing.refresh(engine, archive, OPEN).problems) == 2
+    spoil(files[2])
+    assert len(indexing.refresh(engine, archive, OPEN).problems) == 2
+    with History(archive) as history:
+        found = [bool(history.commits_of(xid)) for xid in ids]
+    assert found == [True, False, True, False, True, True]
+
+
+def test_a_missing_key_is_no_damage(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """Nothing is indexed around what only waits for its key, however often that is tried."""
+    archive, _ = five(server, tmp_path)
+    sealing = keys(tmp_path / "key.age")
+    seal(archive, sealing)
+    for _ in range(2):
+        with pytest.raises(DrydockError, match="is encrypted, and no identity is set"):
+            indexing.refresh(engine, archive, OPEN)
+    assert indexing.refresh(engine, archive, sealing).problems == []
 
 
 def test_a_damaged_index_is_made_anew(server: WalServer, engine: EmbeddedEngine, tmp_path: Path) -> None:

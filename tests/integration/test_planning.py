@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from drydock.backup.encryption import OPEN
-from drydock.errors import RefusedError
+from drydock.errors import DamagedError, RefusedError
 from drydock.recovery.archive.chain import Chain
+from drydock.recovery.archive.folders import Archive
 from drydock.recovery.history import indexing
 from drydock.recovery.plans import planning, resolve
 from drydock.recovery.plans.moments import Clock
@@ -20,13 +23,13 @@ from drydock.recovery.plans.situation import Situation
 from drydock.recovery.plans.targets import AtLsn
 from drydock.recovery.wal.positions import NAME, SEGMENT_SIZE, Descent, Stretch, parse_lsn
 from drydock.recovery.wal.waldump import Reading
-from tests.wal_server import WalServer
+from tests.wal_server import SYSTEM, WalServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from drydock.engine.embedded import EmbeddedEngine
-    from drydock.recovery.archive.folders import Archive
 
 FIRST = Descent((Stretch(1, 0, None),))
 
@@ -95,6 +98,24 @@ def test_the_empty_rest_of_a_segment_is_before_the_next_one(records: list[int], 
     rest = (records[0] // SEGMENT_SIZE + 1) * SEGMENT_SIZE - 100_000
     found = resolve.resolve(AtLsn(rest, 1), situation(positions))
     assert (found.stop.lsn, found.stop.inclusive) == (next_after(records, rest), False)
+
+
+def test_a_damaged_segment_keeps_nobody_from_positions_before_it(
+    archive: Archive, engine: EmbeddedEngine, records: list[int], tmp_path: Path
+) -> None:
+    """The record after a position may go on in the next segment; where that is damaged, it is looked for without it."""
+    shutil.copytree(archive.folder, tmp_path / "wal" / SYSTEM)
+    copy = Archive(cast("Any", SimpleNamespace(backups=tmp_path)), SYSTEM)
+    first, second = (stored for stored in copy.segments("1")[:2])
+    second.path.write_bytes(second.path.read_bytes()[:100_000])
+    indexing.refresh(engine, copy, OPEN)
+    with Read(copy, engine, Chain(planning._copies(copy), {}, Files(OPEN)), OPEN) as positions:
+        found = positions.record_from(FIRST, records[1])
+        assert found is not None
+        assert found[0] == records[1] < first.segment.end
+        with pytest.raises(DamagedError, match=f"{second.path.name} is damaged: it holds 100000 bytes") as caught:
+            positions.record_from(FIRST, second.segment.start)
+    assert caught.value.hint == "invoke archive.verify"
 
 
 def test_a_position_before_the_last_record_is_never_the_end_of_all(archive: Archive, positions: Read) -> None:

@@ -452,10 +452,19 @@ def test_what_is_undone_is_not_known_where_the_server_is_ahead() -> None:
     assert found.returning is not None
     assert found.returning.transactions == 4
     line = next(line for line in found.lines(Clock(world.now, UTC)) if "undone" in line)
-    assert line == f"  {plan.UNKNOWN}; invoke up first has the archive receive it"
+    assert line == f"  what will be undone is not known: {plan.NEWEST}; invoke up first has the archive receive it"
     elsewhere = plan.make(target, replace(world.situation(), ahead=Ahead(3)))
     assert (elsewhere.undone, elsewhere.returning) == (None, None)
-    assert f"  {plan.UNKNOWN}" in list(elsewhere.lines(Clock(world.now, UTC)))
+    assert f"  what will be undone is not known: {plan.NEWEST}" in list(elsewhere.lines(Clock(world.now, UTC)))
+
+
+def test_what_is_undone_is_not_counted_around_damage() -> None:
+    """What is behind the stop may be damaged without keeping anybody from going back; who knows what was in it."""
+    world = busy()
+    world.damaged.add(world.records[1][15].serial)
+    found = plan.make(AtXid(world.records[1][10].xid), world.situation())
+    assert found.undone is None
+    assert f"  what will be undone is not known: {plan.SOME}" in list(found.lines(Clock(world.now, UTC)))
 
 
 def test_a_plan_is_shown_in_full() -> None:

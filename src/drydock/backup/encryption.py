@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from drydock.errors import DrydockError, SettingsError, word
+from drydock.errors import DamagedError, DrydockError, SettingsError, word
 from drydock.files import others_can_read
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def decrypt(source: BinaryIO, target: BinaryIO, sealing: Sealing) -> None:
     """Decrypt `source`: what was written to `target` may be a part only, until this has returned.
 
     Raises:
-        DrydockError: where pyrage or the identity is missing, the identity is another one, or the content was
-            altered or cut short.
+        DrydockError: where pyrage or the identity is missing, or the identity is another one.
+        DamagedError: where the content was altered or cut short.
     """
     pyrage = _pyrage()
     name = getattr(source, "name", "the file")
@@ -88,7 +88,7 @@ def decrypt(source: BinaryIO, target: BinaryIO, sealing: Sealing) -> None:
                 f"{name} was not encrypted to the key in {sealing.identity}.",
                 hint="Set BACKUP_IDENTITY to the key of one of the recipients that its manifest.json names.",
             ) from None
-        raise DrydockError(
+        raise DamagedError(
             f"{name} is damaged: it does not decrypt ({error}).", hint="invoke backup.list names the others."
         ) from None
 

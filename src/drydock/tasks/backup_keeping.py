@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from drydock.console import size, table
+from drydock.errors import SettingsError, word
 from drydock.tasks.common import command, settings
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def _policy(current: Settings, *texts: str) -> Policy:
 
     from drydock import rules
     from drydock.backup import pruning
-    from drydock.errors import SettingsError
 
     allowed, parse = rules.COUNT
     given, problems = {}, []
@@ -143,7 +142,7 @@ def _lines(result: Pruning, *, dry_run: bool) -> Iterator[str]:
         )
     for entry, problem in result.broken:
         yield f"unusable  {entry.name}: {problem}"
-        yield f"    → left alone; once you are sure: rm -r {shlex.quote(str(entry.path))}"
+        yield f"    → left alone; once you are sure: rm -r {word(entry.path)}"
     count = len(result.removed)
     freed = f"{'would free' if dry_run else 'freed'} {size(result.freed)}"
     yield (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from drydock.console import seconds
-from drydock.errors import SettingsError
+from drydock.errors import DrydockError, RefusedError, SettingsError, word
 from drydock.tasks import rewinds
 from drydock.tasks.common import YES_HELP, changing, command
 from drydock.tasks.seeds import undo
@@ -103,7 +102,6 @@ def _from_backup(console: Console, source: str, into: str, table: list[str], *, 
     from drydock.backup.catalogue import Entry
     from drydock.console import confirm
     from drydock.environment import refuse_in_production
-    from drydock.errors import RefusedError
 
     def ask(question: str) -> None:
         if not yes and not confirm(f"{question} Type yes to go on:", "yes"):
@@ -117,7 +115,7 @@ def _from_backup(console: Console, source: str, into: str, table: list[str], *, 
         if table and not isinstance(found, Entry):
             raise SettingsError(
                 "--table takes single tables from a backup of drydock's, not from a dump.",
-                hint=f"invoke restore {shlex.quote(source)} --into NAME",
+                hint=f"invoke restore {word(source)} --into NAME",
             )
         with (
             _recorded(console, environment, into) as change,
@@ -147,7 +145,6 @@ def _recorded(console: Console, environment: Environment, into: str) -> Abstract
 def _find(environment: Environment, source: str) -> Entry | Path | BinaryIO:
     """A backup of ours, or somebody's dump."""
     from drydock.backup import catalogue, choosing, dump, manifest
-    from drydock.errors import DrydockError
 
     if source == "-":
         return sys.stdin.buffer

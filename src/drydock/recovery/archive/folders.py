@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.files import write_atomic
 from drydock.recovery.wal.positions import HISTORY, NAME, Segment, segment_named
 
@@ -190,7 +189,7 @@ def _read_part(folder: Path) -> Part:
     try:
         return Part(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        there, aside = shlex.quote(str(folder)), shlex.quote(f"{folder}.damaged")
+        there, aside = word(folder), word(f"{folder}.damaged")
         hint = f"Put a copy of it back; without one the WAL beside it goes too: mv {there} {aside}; invoke up"
         raise DrydockError(f"{path} is damaged: {error}.", hint=hint) from error
 

@@ -8,20 +8,31 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from drydock.backup import packing
-from drydock.recovery.archive.folders import Form, part_order
-from drydock.recovery.wal.positions import parse_history
+from drydock.errors import DamagedError
+from drydock.recovery.archive.folders import PARTIAL, Form, part_order
+from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from drydock.backup.encryption import Sealing
     from drydock.recovery.archive.folders import Archive, Stored
     from drydock.recovery.wal.positions import Descent, Segment
 
 T = TypeVar("T")
+VERIFY = "invoke archive.verify"
 AGAIN = 3  # as often files are looked for that are being sealed meanwhile
 _ORDER = (Form.PARTIAL, Form.FINISHED, Form.SEALED)
+
+
+class DamagedSegmentError(DamagedError):
+    """A segment's file cannot be unpacked, or is cut off: nothing of it is read."""
+
+    def __init__(self, segment: Segment, message: str) -> None:
+        super().__init__(message, hint=VERIFY)
+        self.segment = segment
 
 
 def pieces(archive: Archive) -> dict[int, list[list[Stored]]]:
@@ -50,7 +61,7 @@ def descents(archive: Archive, sealing: Sealing) -> dict[int, Descent]:
 
     def read(path: Path) -> str:
         content = io.BytesIO()
-        packing.measure(path, content, sealing)
+        unpack(path, content, sealing)
         return content.getvalue().decode()
 
     return {timeline: parse_history(timeline, texts[0]) for timeline, texts in histories(archive, read).items()}
@@ -76,7 +87,8 @@ def lay_out(batch: Sequence[Stored], folder: Path, sealing: Sealing) -> None:
     """Make `folder` hold these segments and no others; those that are there already stay.
 
     Raises:
-        DrydockError: where a packed segment is damaged or cannot be decrypted.
+        DamagedSegmentError: where the file of one is damaged; those before it are there then.
+        DrydockError: where one cannot be decrypted.
         FileNotFoundError: where one has just been sealed or removed.
     """
     wanted = {stored.segment.name: stored for stored in batch}
@@ -85,13 +97,39 @@ def lay_out(batch: Sequence[Stored], folder: Path, sealing: Sealing) -> None:
             path.unlink()
     for name, stored in wanted.items():
         if not (folder / name).exists():
-            _lay(stored, folder / name, sealing)
+            try:
+                _lay(stored, folder / name, sealing)
+                _refuse_short(stored, folder / name)
+            except BaseException as error:
+                (folder / name).unlink(missing_ok=True)  # what is there of it would pass for the segment
+                if isinstance(error, DamagedError):
+                    raise DamagedSegmentError(stored.segment, error.message) from error
+                raise
+
+
+def unpack(path: Path, target: BinaryIO, sealing: Sealing) -> None:
+    """Unpack a packed file of the archive into `target`.
+
+    Raises:
+        DamagedError: where it is damaged.
+        DrydockError: where it cannot be decrypted.
+    """
+    try:
+        packing.measure(path, target, sealing)
+    except DamagedError as error:
+        raise DamagedError(error.message, hint=VERIFY) from error
+
+
+def _refuse_short(stored: Stored, laid: Path) -> None:
+    """A packed file that is cut off unpacks without a word."""
+    if PARTIAL not in stored.path.name and (size := laid.stat().st_size) != SEGMENT_SIZE:
+        raise packing.damaged(stored.path, f"it holds {size} bytes instead of {SEGMENT_SIZE}")
 
 
 def _lay(stored: Stored, target: Path, sealing: Sealing) -> None:
     if stored.form is Form.SEALED:
         with packing.open_private(target) as stream:
-            packing.measure(stored.path, stream, sealing)
+            unpack(stored.path, stream, sealing)
         return
     try:
         if stored.form is Form.PARTIAL:

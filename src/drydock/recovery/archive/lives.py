@@ -7,12 +7,11 @@ somebody saw at 14:05 is then what was lived at 14:05, whatever has been restore
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.files import write_atomic
 
 if TYPE_CHECKING:
@@ -76,5 +75,5 @@ def _read(path: Path) -> list[Life]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError) as error:
-        hint = f"rm {shlex.quote(str(path))}; invoke up: it is made again from the parts of the archive"
+        hint = f"rm {word(path)}; invoke up: it is made again from the parts of the archive"
         raise DrydockError(f"{path} is damaged: {error}.", hint=hint) from error

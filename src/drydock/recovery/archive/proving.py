@@ -71,7 +71,8 @@ class Prover:
 
         Raises:
             WaldumpError: where pg_waldump fails.
-            DrydockError: where it cannot be run, or a packed segment cannot be opened.
+            DamagedSegmentError: where the file of a segment is damaged.
+            DrydockError: where pg_waldump cannot be run, or a packed segment cannot be decrypted.
             FileNotFoundError: where one is gone.
         """
         found = self._proven_ahead(batch, start) or self._prove(batch, start, self._here)

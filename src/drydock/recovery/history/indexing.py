@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from drydock.backup import workspace
 from drydock.cycles import no_search_for_cycles
 from drydock.recovery.archive import laying_out
+from drydock.recovery.archive.laying_out import DamagedSegmentError
 from drydock.recovery.archive.proving import Prover
 from drydock.recovery.history.index import Index, Run
 from drydock.recovery.history.transactions import ALL, Assembler, read_work
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 FOLDER, LOCK = ".indexing", ".history.lock"
 BATCH = 8  # segments that are read at a time; as many again lie unpacked beside them
 WRITE_AFTER = 10_000  # transactions held in memory
+UNREAD = "something in it is damaged or missing"
 
 
 @dataclass
@@ -46,7 +49,7 @@ def refresh(engine: Engine, archive: Archive, sealing: Sealing) -> Refreshed:
     A kill at any moment leaves an index of what was read by then.
 
     Raises:
-        DrydockError: where pg_waldump cannot be run, or a packed segment cannot be opened.
+        DrydockError: where pg_waldump cannot be run, or a packed segment cannot be decrypted.
     """
     done = Refreshed()
     if not archive.folder.is_dir():
@@ -77,9 +80,22 @@ class _Timeline:
     index: Index
     descent: Descent
     done: Refreshed
+    reasons: dict[int, str] = field(default_factory=dict)  # why the WAL cannot be read, by position
 
     def read(self, piece: list[Stored]) -> None:
-        """Read what is new in segments that follow one another."""
+        """Read what is new in segments that follow one another, around files that cannot be unpacked."""
+        left = [piece]
+        while left:
+            here = left.pop()
+            try:
+                self._read_on(here)
+            except DamagedSegmentError as error:
+                at = error.segment.number - here[0].segment.number
+                left += [part for part in (here[at + 1 :], here[:at]) if part]
+                self.reasons[error.segment.start] = error.message
+        self._tell(piece)
+
+    def _read_on(self, piece: list[Stored]) -> None:
         run, count = self._resume(piece), BATCH
         while run.reached < piece[-1].segment.end:
             first = run.reached // SEGMENT_SIZE - piece[0].segment.number
@@ -97,10 +113,10 @@ class _Timeline:
                 count *= 2  # one record is longer than the batch
 
     def _resume(self, piece: list[Stored]) -> Run:
-        """The run that ended in these segments, or a new one from the first of them on."""
+        """The run that ended in these segments or went on behind them, or a new one from the first of them on."""
         timeline, start, end = piece[0].segment.timeline, piece[0].segment.start, piece[-1].segment.end
         for run in reversed(self.index.runs(timeline)):
-            if start <= run.reached <= end:
+            if start <= run.reached and run.begin < end:
                 return run
         forked = self.descent.stretches[-1].begin
         return self.index.begin(timeline, max(start, forked) if forked < end else start)
@@ -130,12 +146,25 @@ class _Timeline:
 
     def _after_damage(self, run: Run, problem: str) -> Run:
         """Go on behind a segment that cannot be read."""
-        number = _position(problem, run) // SEGMENT_SIZE + 1
-        self.done.problems.append(
-            f"The WAL of timeline {run.timeline} cannot be read from {format_lsn(run.reached)} on: {problem}."
-        )
+        position = _position(problem, run)
+        number, self.reasons[position] = position // SEGMENT_SIZE + 1, problem
         known = [r for r in self.index.runs(run.timeline) if r.begin >= number * SEGMENT_SIZE]
         return known[0] if known else self.index.begin(run.timeline, number * SEGMENT_SIZE)
+
+    def _tell(self, piece: list[Stored]) -> None:
+        """Say where the index has a gap, be it that an earlier run of the indexing met what is damaged."""
+        start, end = piece[0].segment.start, piece[-1].segment.end
+        runs = [run for run in self.index.runs(piece[0].segment.timeline) if start <= run.reached and run.begin < end]
+        for run, behind in pairwise(runs):
+            if run.end < behind.begin:
+                met = [at for at in sorted(self.reasons) if run.reached <= at < behind.begin]
+                why = "; ".join(self.reasons.pop(at).rstrip(".") for at in met) or UNREAD
+                self._problem(run, f"from {format_lsn(run.reached)} to {format_lsn(behind.begin)}: {why}")
+        for at in sorted(self.reasons):  # nothing was read behind it
+            self._problem(runs[-1], f"from {format_lsn(at)} on: {self.reasons.pop(at).rstrip('.')}")
+
+    def _problem(self, run: Run, what: str) -> None:
+        self.done.problems.append(f"The WAL of timeline {run.timeline} cannot be read {what}.")
 
 
 def _position(problem: str, run: Run) -> int:

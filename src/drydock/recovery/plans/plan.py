@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Bytes per second on a laptop's disk, as measured for this tool's own benchmarks; starting and stopping, in seconds.
 LAYING, REPLAYING, AROUND = 300e6, 150e6, 2.0
 TABLES_SHOWN = 12
-UNKNOWN = "what will be undone is not known: the newest WAL is missing"
+NEWEST, SOME = "the newest WAL is missing", "some of the WAL until now is damaged or missing; invoke archive.verify"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Plan:
         undone: what was committed after the stop and is there now; None where the present is unknown.
         returning: what comes back, where the stop is on a line that was left; None otherwise.
         beside: whether the cluster stays where it is, so that nothing is undone.
-        remedy: the command after which the present is known; empty where there is none.
+        unknown: why the present is, as a clause.
     """
 
     target: Target
@@ -55,7 +55,7 @@ class Plan:
     undone: Summary | None = None
     returning: Summary | None = None
     beside: bool = False
-    remedy: str = ""
+    unknown: str = NEWEST
 
     @property
     def replayed(self) -> int:
@@ -98,8 +98,8 @@ class Plan:
         yield f"  stops {after} the record at {format_lsn(self.stop.lsn)} of timeline {self.stop.timeline}"
         yield f"  base backup {self.base.name} (ended {clock.shown(self.base.stopped)}{verified})"
         yield f"  WAL {format_lsn(self.start)} to {format_lsn(self.end)}: {_segments(self.segments)}, no hole"
-        first = f"; {self.remedy} first has the archive receive it" if self.remedy else ""
-        yield from _told("will be undone", self.undone, "" if self.beside else f"{UNKNOWN}{first}")
+        unknown = "" if self.beside else f"what will be undone is not known: {self.unknown}"
+        yield from _told("will be undone", self.undone, unknown)
         yield from _told("will come back", self.returning, "")
         yield f"  takes about {self.seconds:.0f} s"
 
@@ -193,7 +193,8 @@ def _with_losses(plan: Plan, situation: Situation) -> Plan:
     """
     current, ahead = situation.current(), situation.ahead
     if ahead:
-        plan = replace(plan, remedy=ahead.remedy)
+        first = f"; {ahead.remedy} first has the archive receive it" if ahead.remedy else ""
+        plan = replace(plan, unknown=f"{NEWEST}{first}")
         current = current if current == ahead.timeline else None
     present = situation.chain.descent(current) if current else None
     last = situation.positions.last_record(present) if present else None
@@ -201,9 +202,12 @@ def _with_losses(plan: Plan, situation: Situation) -> Plan:
         return plan
     stop = plan.stop.lsn + plan.stop.inclusive
     parting = min(stop, _parting(plan.descent, present))
-    undone = None if ahead else situation.positions.between(present, parting, last[1])
     returning = situation.positions.between(plan.descent, parting, stop) if parting < stop else None
-    return replace(plan, undone=undone, returning=returning)
+    if ahead:
+        return replace(plan, returning=returning)
+    if not situation.positions.covered(present, parting, last[1]):
+        return replace(plan, returning=returning, unknown=SOME)
+    return replace(plan, undone=situation.positions.between(present, parting, last[1]), returning=returning)
 
 
 def _parting(one: Descent, other: Descent) -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from drydock.backup import encryption, packing, workspace
+from drydock.backup import encryption, workspace
 from drydock.errors import DrydockError, NotReadyError
 from drydock.recovery.archive import laying_out, lives, marks, progress
 from drydock.recovery.archive.chain import Chain, is_partial
@@ -110,7 +110,12 @@ class Read(History):
         if not batch or batch[0].segment.number != number:
             return None
         with workspace.working_in(self.archive.folder / WORK) as folder:
-            self._lay_out(batch, folder)
+            try:
+                self._lay_out(batch, folder)
+            except laying_out.DamagedSegmentError as error:
+                if error.segment.number == number:
+                    raise
+                del batch[1:]
             return waldump.first_record(self.engine, folder, timeline, lsn, batch[-1].segment.end)
 
     def _lay_out(self, batch: Sequence[Stored], folder: Path) -> None:
@@ -170,7 +175,7 @@ def _content(path: Path, sealing: Sealing) -> bytes:
     if PACKED not in path.name:
         return path.read_bytes()
     content = io.BytesIO()
-    packing.measure(path, content, sealing)
+    laying_out.unpack(path, content, sealing)
     return content.getvalue()
 
 
