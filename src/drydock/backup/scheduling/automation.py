@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from drydock.backup.scheduling.schedule import FOLDER, RECORD, Schedule, parse
 from drydock.checks import Check, Status
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 from drydock.files import write_atomic
 from drydock.settings import child_environment, variables
 
@@ -169,7 +169,7 @@ def _complaints(environment: Environment, record: Record) -> Iterator[tuple[str,
     if not Path(record.python).exists():
         yield f"{record.python}, which it starts, is gone", again
     if record.result.startswith("failed"):
-        yield f"the last one {record.result}", f"cat '{folder(environment.settings) / LOG}'"
+        yield f"the last one {record.result}", f"cat {word(folder(environment.settings) / LOG)}"
     if caution := scheduler.caution():
         yield caution, ""
 
