@@ -128,9 +128,5 @@ def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: s
     now.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(target, sql.Identifier(environment.owner.name)))
 
 
-def _quoted(name: str) -> str:
-    return sql.Identifier(*name.split(".", 1)).as_string()
-
-
 def _fitting(table: str) -> str:
     return table.encode()[: LONGEST - len(SUFFIX)].decode(errors="ignore") + SUFFIX
