@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from drydock.checkout import SUPERUSER
 from drydock.errors import DrydockError
-from drydock.recovery.wal.positions import format_lsn, parse_lsn
+from drydock.recovery.wal.positions import parse_lsn
 
 if TYPE_CHECKING:
     from drydock.checkout import Role
@@ -102,12 +102,6 @@ def refuse_used(promoted: Promoted, known: set[int]) -> None:
             f"The server beside began timeline {promoted.timeline}, which is in the archive already.",
             hint="invoke archive.verify",
         )
-
-
-def began_at(promoted: Promoted) -> str:
-    """The position at which the timeline begins, as its history file says."""
-    lines = [line.split() for line in promoted.history.splitlines() if line.strip()]
-    return format_lsn(parse_lsn(lines[-1][1]))
 
 
 def verifier(password: str) -> str:
