@@ -49,7 +49,7 @@ def test_notes_that_were_removed_are_made_again_from_the_parts(archive: Archive)
     path.write_text("[")
     with pytest.raises(DrydockError) as caught:
         lives.record(archive, "1", NOON + 3 * HOUR)
-    assert caught.value.hint.startswith(f"rm {path}; invoke up")
+    assert caught.value.hint.startswith(f"rm {path}; invoke down; invoke up")
     path.unlink()
     lives.record(archive, "1", NOON + 3 * HOUR)
     assert [(life.part, life.since - NOON) for life in lives.lives(archive)] == [

@@ -190,8 +190,8 @@ def _read_part(folder: Path) -> Part:
         return Part(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         there, aside = word(folder), word(f"{folder}.damaged")
-        hint = f"Put a copy of it back; without one the WAL beside it goes too: mv {there} {aside}; invoke up"
-        raise DrydockError(f"{path} is damaged: {error}.", hint=hint) from error
+        without = f"without one the WAL beside it goes too: mv {there} {aside}; invoke down; invoke up"
+        raise DrydockError(f"{path} is damaged: {error}.", hint=f"Put a copy of it back; {without}") from error
 
 
 def _stored(path: Path) -> Stored | None:

@@ -75,5 +75,5 @@ def _read(path: Path) -> list[Life]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError) as error:
-        hint = f"rm {word(path)}; invoke up: it is made again from the parts of the archive"
+        hint = f"rm {word(path)}; invoke down; invoke up: it is made again from the parts of the archive"
         raise DrydockError(f"{path} is damaged: {error}.", hint=hint) from error

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FOREIGN = "it does not belong here"
 UNOPENED = "the catalogue does not know it, and there is no key to look into it"
-ENTERED = "invoke up enters again what is sound"
+ENTERED = "invoke down; invoke up: it enters again what is sound"
 LOST = "what it held can no longer be restored; invoke backup.base begins a new chain"
 
 
