@@ -238,10 +238,8 @@ def test_what_has_expired_is_not_promised(shop: Checkout) -> None:
     assert "expired" in shop.run("mark.list").stdout
     first, *others = shop.json("undo.list")["undo"]
     assert not first["expired"]  # its database is kept
-    assert all(entry["expired"] for entry in others)
-    done = shop.run("undo").stdout
-    assert "Taken back" in done
-    assert "more to undo" not in done
+    assert others[0]["expired"]  # what is below may be kept, or have a base backup in a later life
+    assert shop.json("undo")["levels"]["undo"] == sum(1 for entry in others if not entry["expired"])
     assert "cannot be reached any more" in shop.run("undo.list").stdout
     for words in (("undo", "--plan"), ("undo",)):
         refused = shop.run(*words, code=3).stderr

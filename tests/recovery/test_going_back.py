@@ -77,6 +77,9 @@ def test_restores_across_restores_follow_the_right_timeline(numbers: Numbers) ->
     checkout.redis("SET", "stale", "yes")
     checkout.run("restore", "--before-xid", first[2], "--yes")
     assert (numbers.all(), checkout.redis("DBSIZE")) == ([1, 2], "0")
+    # What the server beside wrote when its timeline began says what it is.
+    (newest,) = checkout.json("history", "--limit", "1")["transactions"]
+    assert (newest["timeline"], newest["who"]) == (2, {"task": "invoke restore"})
     second = [numbers.add(number) for number in (20, 21)]
     numbers.archived()
     line, xid = second[1].split(":")

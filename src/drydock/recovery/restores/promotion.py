@@ -10,6 +10,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drydock import postgres
 from drydock.checkout import SUPERUSER
 from drydock.errors import DrydockError
 from drydock.recovery.wal.positions import parse_lsn
@@ -36,7 +37,10 @@ BEGIN
 END $$;
 SELECT NOT pg_is_in_recovery() AS promoted \\gset
 \\if :promoted
+    BEGIN;
+    SELECT pg_logical_emit_message(true, 'drydock', :'signature') \\g /dev/null
     ALTER ROLE {SUPERUSER} PASSWORD :'verifier';
+    COMMIT;
     SELECT format('ALTER SYSTEM SET %I = %L', asked.key, asked.value)
     FROM json_each_text(:'raised') asked JOIN pg_settings known ON known.name = asked.key
     WHERE asked.value::int > coalesce((
@@ -81,7 +85,11 @@ def promote(beside: Beside, paused: Paused, superuser: Role) -> Promoted:
         DrydockError: where it does not leave recovery.
     """
     # A verifier: the password itself never stands in a statement or in the server's log.
-    variables = {"verifier": verifier(superuser.password), "raised": json.dumps(dict(paused.raised))}
+    variables = {
+        "verifier": verifier(superuser.password),
+        "raised": json.dumps(dict(paused.raised)),
+        "signature": postgres.signature("restore"),
+    }
     script = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items()) + _PROMOTE
     answer = beside.ask(paused.volume, script)
     if not answer:
