@@ -168,7 +168,7 @@ def test_a_materialized_view_is_told_from_a_table(shop: Checkout) -> None:
     make(shop, "CREATE MATERIALIZED VIEW heads AS SELECT count(*) FROM users")
     name = shop.json("backup", "--label", "heads")["name"]
     for words in (("backup",), ("restore", name)):
-        told = shop.run(*words, "--table", "heads", code=1).stderr
+        told = shop.run(*words, "--table", "heads", code=3).stderr
         assert "heads is a materialized view: its rows are computed from those of tables" in told
     assert "There is no table 'heds'" in shop.run("restore", name, "--table", "heds", code=1).stderr
     shop.run("backup", "--table", "users")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from drydock.backup import contents
 from drydock.backup.table_names import join, readings
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ def known(text: str, there: Relations) -> str:
         if candidate in everything:
             return candidate
         if candidate in there.views:
-            raise DrydockError(
+            raise RefusedError(
                 f"{text} is a materialized view: its rows are computed from those of tables.",
                 hint=f"Name those tables; in invoke psql, REFRESH MATERIALIZED VIEW {text} computes them again.",
             )
