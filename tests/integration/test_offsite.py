@@ -153,14 +153,16 @@ def test_an_encrypted_backup_travels_as_it_is(own_s3: Store, here: Catalogue, th
 
 
 def test_what_is_damaged_here_is_not_sent(store: Store, here: Catalogue) -> None:
-    """One changed byte in one file: the sentence names it, and the repository stays empty."""
+    """One changed byte in one file: the sentence names it, the repository stays empty, and it is no longer proven."""
     entry = make(here)
+    prove(entry)
     path = entry.path / "dump/2.dat"
     *before, last = path.read_bytes()
     path.write_bytes(bytes((*before, last ^ 1)))
     with pytest.raises(DrydockError, match=r"2\.dat is damaged"):
         push(entry, store.remote())
     assert not store.files()
+    assert here.find(entry.name).proof is None
 
 
 def test_an_unusable_backup_is_not_sent(own_s3: Store, here: Catalogue) -> None:

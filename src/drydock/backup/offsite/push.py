@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drydock.backup import packing
-from drydock.backup.catalogue import PROOF
+from drydock.backup.catalogue import PROOF, proof_at_stake
 from drydock.backup.offsite.remote import MANIFESTS, read_document
 from drydock.backup.offsite.together import together
 from drydock.errors import DrydockError
@@ -55,8 +55,9 @@ def _push(entry: Entry, to: Remote, progress: Callable[[int, int], None]) -> Pus
     begun = time.monotonic()
     ours = read_document(entry)
     _refuse_another(ours, to)
-    for _ in together(lambda file: _check(entry.path / file[0], file[1]), ours.manifest.files.items()):
-        pass
+    with proof_at_stake(entry):
+        for _ in together(lambda file: _check(entry.path / file[0], file[1]), ours.manifest.files.items()):
+            pass
     reached(Point.PUSH_CHECKED)
     there = to.repository.objects(ours.files)
     bytes_of = {True: 0, False: 0}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from drydock import rules
 from drydock.backup import encryption, packing
-from drydock.errors import DrydockError
+from drydock.errors import DamagedError, DrydockError
 from drydock.recovery.archive import laying_out
 from drydock.recovery.archive.catalogue import Catalogue
 from drydock.recovery.archive.folders import PACKED, PARTIAL, plain_name
@@ -102,20 +102,23 @@ class _Pieces:
         """
         if PACKED in path.name and not path.exists():
             raise FileNotFoundError(path)
-        if PACKED not in path.name:
-            content = path.read_bytes()
-        else:
-            target, expected = io.BytesIO(), self.known.get((path.parent.name, path.name))
-            if expected:
-                packing.unpack_at_once(path, target, expected, self.sealing)
-            else:
-                packing.measure(path, target, self.sealing)
-            content = target.getvalue()
+        content = self._unpacked(path) if PACKED in path.name else path.read_bytes()
         # The end of one that was being received may be anything; the plan has read how far it reaches.
         problem = "" if PARTIAL in path.name else sealing.wrong(content, name, self.archive.system_identifier)
         if problem:
-            raise DrydockError(f"{path} is damaged: {problem}.", hint="invoke archive.verify")
+            raise DamagedError(f"{path} is damaged: {problem}.", hint=laying_out.VERIFY)
         return content
+
+    def _unpacked(self, path: Path) -> bytes:
+        target, expected = io.BytesIO(), self.known.get((path.parent.name, path.name))
+        if not expected:
+            laying_out.unpack(path, target, self.sealing)
+            return target.getvalue()
+        try:
+            packing.unpack_at_once(path, target, expected, self.sealing)
+        except DamagedError as error:
+            raise DamagedError(error.message, hint=laying_out.VERIFY) from error
+        return target.getvalue()
 
 
 def _piece(name: str, content: bytes) -> Piece:
