@@ -35,7 +35,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "bzip2": bz2.compress,
     "xz": lzma.compress,
-    "zstd": zstandard.compress,
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,  # as the program zstd does
 }
 
 
