@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from drydock import postgres
 from drydock.backup.encryption import OPEN
 from drydock.backup.pg_program import ending
+from drydock.engine import POSTGRES
 from drydock.errors import DrydockError, RefusedError
 from drydock.recovery.archive.folders import Archive, Form, part_folder
 from drydock.recovery.bases import base, base_manifest, copying, proof
@@ -28,7 +30,6 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from drydock.recovery.upkeep.audit_part import Finding
 
@@ -161,11 +162,16 @@ def test_tablespaces_are_refused_with_a_sentence(shop: Checkout) -> None:
 
 @pytest.fixture
 def elsewhere(shop: Checkout) -> Iterator[str]:
-    """A folder for a tablespace, which the server itself makes: on Docker it is in the container."""
-    folder = f"/tmp/drydock-{secrets.token_hex(6)}"  # noqa: S108 - of the server's
-    shop.query(f"COPY (SELECT 1) TO PROGRAM 'mkdir -m 700 {folder}'")
-    yield folder
-    shop.query(f"COPY (SELECT 1) TO PROGRAM 'rmdir {folder}'")
+    """A folder for a tablespace that the server may write to: on Docker it is in the container, and goes with it."""
+    folder, environment = Path(f"/tmp/drydock-{secrets.token_hex(6)}"), shop.environment  # noqa: S108 - of the server's
+    if environment.state.engine == "docker":
+        made = environment.engine._container(POSTGRES).exec_run(["mkdir", "-m", "700", str(folder)], user="postgres")  # type: ignore[attr-defined]
+        assert made.exit_code == 0, made.output
+        yield str(folder)
+    else:
+        folder.mkdir(mode=0o700)
+        yield str(folder)
+        folder.rmdir()
 
 
 def test_no_restore_goes_beyond_a_tablespace(shop: Checkout, elsewhere: str) -> None:
@@ -330,18 +336,30 @@ def test_an_encrypted_base_backup_needs_its_key(shop: Checkout, tmp_path: Path) 
 
 def test_an_attendant_ends_with_down(shop: Checkout) -> None:
     """In the midst of a base backup: down waits for its end, nothing of it is left, and the next up takes it anew."""
-    for folder in base.folders(archive(shop)):
-        (folder / "base.json").unlink()
     environment = shop.environment
-    attendant.spawn(environment)
-    eventually(lambda: (doing := attendant.look(environment.settings)) and doing.step == COPYING, COPYING, 60)
-    shop.run("down")
-    assert attendant.look(environment.settings).step == attendant.ENDED  # type: ignore[union-attr]
-    assert attendant.stop(environment.settings) is False
-    shop.run("up")
-    await_attendant(shop)
-    assert [one.proven for one in base.bases(archive(shop))] == [True]
+    with no_base_backups(shop):
+        attendant.spawn(environment)
+        eventually(lambda: (doing := attendant.look(environment.settings)) and doing.step == COPYING, COPYING, 60)
+        shop.run("down")
+        assert attendant.look(environment.settings).step == attendant.ENDED  # type: ignore[union-attr]
+        assert attendant.stop(environment.settings) is False
+        shop.run("up")
+        await_attendant(shop)
+        assert [one.proven for one in base.bases(archive(shop))] == [True]
     assert list(archive(shop).bases.glob(".unfinished-*")) == []
+
+
+@contextmanager
+def no_base_backups(shop: Checkout) -> Iterator[None]:
+    """Those that there are do not count while the body runs."""
+    kept = {path: path.read_bytes() for folder in base.folders(archive(shop)) for path in folder.glob("base.json")}
+    for path in kept:
+        path.unlink()
+    try:
+        yield
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
 
 
 @pytest.fixture
