@@ -45,6 +45,18 @@ def test_what_the_wal_asks_for_stays_with_the_server(numbers: Numbers) -> None:
     assert numbers.all() == [1]
 
 
+def test_a_prepared_transaction_is_read_where_a_restore_began_a_timeline(numbers: Numbers) -> None:
+    """Replay comes to the next timeline's first record and reads what was prepared by the name of the one before."""
+    checkout = numbers.checkout
+    numbers.archived()
+    transactions = checkout.json("history")["transactions"]
+    first = min(line["xid"] for line in transactions if line["timeline"] == 2)
+    checkout.run("restore", "--before-xid", f"2:{first}", "--branch", "past")
+    query = ("--command", "SELECT gid FROM pg_prepared_xacts", "--args", "-XAt")
+    assert checkout.run("psql", "--branch", "past", *query).stdout.strip() == "waiting"
+    checkout.run("branch.drop", "past", "--yes")
+
+
 def test_a_restore_whose_servers_do_not_come_up_names_the_way_back(numbers: Numbers) -> None:
     """The new data is in place and Redis does not start: the hint has the log, and undo."""
     checkout = numbers.checkout
@@ -53,8 +65,10 @@ def test_a_restore_whose_servers_do_not_come_up_names_the_way_back(numbers: Numb
     path = checkout.root / "compose" / "redis" / "redis.conf"
     sound = path.read_text()
     path.write_text(f"{sound}\nnonsense yes\n")
-    told = checkout.run("restore", "--latest", "--yes", code=5).stderr
-    path.write_text(sound)
+    try:
+        told = checkout.run("restore", "--latest", "--yes", code=5).stderr
+    finally:
+        path.write_text(sound)
     assert "invoke undo" in told
     checkout.run("undo")
     assert 2 in numbers.all()

@@ -64,6 +64,19 @@ def test_the_segment_of_a_switch_is_read_from_the_newer_timeline() -> None:
     assert found == [Segment(1, 2), Segment(2, 3), Segment(2, 4), Segment(3, 5)]
 
 
+def test_a_segment_has_the_names_of_the_timelines_left_within_it() -> None:
+    """Not of one that was left at its beginning, nor of those on which it is not read."""
+    third, fourth = 3 * SEGMENT_SIZE, 4 * SEGMENT_SIZE
+    ends = [(1, third), (2, third + 100), (5, third + 100), (6, fourth), (7, fourth + 8)]
+    text = "".join(f"{timeline}\t{positions.format_lsn(end)}\tr\n" for timeline, end in ends)
+    descent = positions.parse_history(8, text)
+    assert list(descent.left_within(Segment(6, 3))) == [Segment(2, 3), Segment(5, 3)]
+    assert list(descent.left_within(Segment(7, 3))) == [Segment(2, 3), Segment(5, 3), Segment(6, 3)]
+    assert list(descent.left_within(Segment(2, 3))) == []
+    assert list(descent.left_within(Segment(8, 4))) == [Segment(7, 4)]
+    assert list(descent.left_within(Segment(1, 2))) == []
+
+
 def test_a_stretch_ends_before_its_end() -> None:
     """A restore that ends where a segment ends needs no further one."""
     descent = positions.parse_history(1, "")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from drydock.backup.encryption import Sealing
     from drydock.recovery.archive.folders import Archive, Stored
     from drydock.recovery.plans.plan import Plan
+    from drydock.recovery.wal.positions import Descent, Segment
     from drydock.settings import Settings
 
 # Of what a base backup knows of its server, what a standby may not have less of (manual 27.4.3).
@@ -47,17 +48,29 @@ def make(settings: Settings, archive: Archive, plan: Plan) -> Recipe:
     """
     opening, found = encryption.sealing(settings), base.read(archive, archive.bases / plan.base.name)
     pieces = _Pieces(archive, opening)
+    laid = [(segment, stored) for stored in plan.segments for segment in _names(stored.segment, plan.descent)]
     in_base = found.stop // SEGMENT_SIZE
     return Recipe(
         base=lambda: base.unpacked(found, opening),
-        wal=[pieces.of(stored) for stored in plan.segments if stored.segment.number > in_base],
+        wal=[pieces.of(stored, segment) for segment, stored in laid if segment.number > in_base],
         last=[
-            *(pieces.of(stored) for stored in plan.segments if stored.segment.number <= in_base),
+            *(pieces.of(stored, segment) for segment, stored in laid if segment.number <= in_base),
             *pieces.histories(),
         ],
         settings={name: value for name, value in found.manifest.settings.items() if name in NEEDED} | _memory(settings),
         stop=plan.stop,
     )
+
+
+def _names(segment: Segment, descent: Descent) -> tuple[Segment, ...]:
+    """What a segment is called in pg_wal: itself, and as part of the timelines that were left within it.
+
+    Replay reads it by its own name. But where the first record of a timeline is a shutdown checkpoint, it reads once
+    more what was prepared and is neither committed nor rolled back (StandbyRecoverPreparedTransactions), and does so
+    by the timeline of the record before: "requested WAL segment has already been removed" (read_local_xlog_page,
+    src/backend/access/transam/xlogutils.c).
+    """
+    return (segment, *descent.left_within(segment))
 
 
 def _memory(settings: Settings) -> dict[str, str]:
@@ -77,9 +90,9 @@ class _Pieces:
         self.archive, self.sealing = archive, sealing
         self.known = {(row.part, row.file): row.packed for row in Catalogue(archive).rows()}
 
-    def of(self, stored: Stored) -> Piece:
-        """A segment under its bare name, whatever form it is kept in."""
-        return Piece(stored.segment.name, SEGMENT_SIZE, lambda: _stream(self._segment(stored)))
+    def of(self, stored: Stored, segment: Segment) -> Piece:
+        """A segment under the bare name of another, whatever form it is kept in."""
+        return Piece(segment.name, SEGMENT_SIZE, lambda: _stream(self._segment(stored)))
 
     def _segment(self, stored: Stored) -> bytes:
         """A segment's content. Since the plan was made it may have been finished, or sealed: any form of it is good."""

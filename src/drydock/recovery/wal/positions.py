@@ -144,6 +144,12 @@ class Descent:
             last = (number + 1) * SEGMENT_SIZE - 1
             yield Segment(self.timeline_at(min(last, max(end, start + 1) - 1)), number)
 
+    def left_within(self, segment: Segment) -> Iterator[Segment]:
+        """The same segment of the timelines that this line left within it for the segment's own: beginnings of it."""
+        for stretch in self.stretches:
+            if stretch.timeline < segment.timeline and stretch.end and segment.start < stretch.end <= segment.end:
+                yield Segment(stretch.timeline, segment.number)
+
 
 def history_name(timeline: int) -> str:
     """The name of a timeline's history file."""
