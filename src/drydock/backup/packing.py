@@ -53,11 +53,17 @@ class Hashing:
         self.stream.flush()
 
 
-def pack(source: BinaryIO, target: Path, sealing: Sealing = OPEN) -> PackedFile:
+def pack(source: BinaryIO, target: Path, sealing: Sealing = OPEN, *, threads: int = 0) -> PackedFile:
     """Write `source` to `target`, made with mode 0600 and on disk (fsync) when this returns.
 
     The target's name says how: `.zst` compresses, then `.age` encrypts (`Sealing.name` makes such a name). The hash is
     of what is on disk.
+
+    Args:
+        source: read to its end.
+        target: does not exist.
+        sealing: whom to encrypt for.
+        threads: zstd's own, beside the one that reads, hashes and writes; none where other cores have work already.
 
     Raises:
         DrydockError: where it cannot be encrypted (see `encryption.encrypt`).
@@ -69,7 +75,7 @@ def pack(source: BinaryIO, target: Path, sealing: Sealing = OPEN) -> PackedFile:
         hashing = Hashing(stream)
         reader, writer = cast("BinaryIO", counting), cast("BinaryIO", hashing)
         if SUFFIX in target.suffixes:
-            reader = _compressed(reader)
+            reader = _compressed(reader, threads)
         if sealing.recipients:
             encrypt(reader, writer, sealing)
         else:
@@ -215,11 +221,10 @@ def _unpacked(source: Path, target: BinaryIO, sealing: Sealing) -> PackedFile:
     return PackedFile(size=reading.size, sha256=reading.hash.hexdigest(), unpacked=counted.size)
 
 
-def _compressed(source: BinaryIO) -> BinaryIO:
+def _compressed(source: BinaryIO, threads: int) -> BinaryIO:
     from zstandard import ZstdCompressor
 
-    # No threads of zstd's own: the other core is the server's. With one it took half as long again for the same bytes.
-    compressor = ZstdCompressor(level=LEVEL, write_checksum=True)
+    compressor = ZstdCompressor(level=LEVEL, write_checksum=True, threads=threads)
     return cast("BinaryIO", compressor.stream_reader(source, read_size=CHUNK))
 
 
