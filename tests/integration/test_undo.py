@@ -82,6 +82,8 @@ def test_every_change_is_taken_back_and_done_again(shop: Checkout) -> None:
 
 def test_kept_clusters_go_where_there_is_no_room(shop: Checkout) -> None:
     """Here the newest undo needs none of them; redo then goes by the mark instead."""
+    shop.run("reset")
+    change(shop, "migrate.down", "--yes")
     shop.run("undo")
     kept = {v["incarnation"] for v in shop.json("prune", "--dry-run")["volumes"]}
     assert shop.environment.state.incarnation not in kept
@@ -96,14 +98,21 @@ def test_kept_clusters_go_where_there_is_no_room(shop: Checkout) -> None:
 
 def test_a_change_after_an_undo_leaves_nothing_to_do_again(shop: Checkout) -> None:
     """And its own marks go: those of the levels that are left stay."""
+
+    def automatic() -> set[str]:
+        found = marks.every(marking.archive_of(shop.environment))
+        return {mark.name for mark in found if mark.kind is marks.Kind.AUTOMATIC}
+
+    shop.run("reset")
+    before, (undo, redo) = automatic(), levels(shop)
+    assert redo == 0
     shop.run("reset")
     shop.run("undo")
     shop.run("reset")
-    undo, redo = levels(shop)
-    assert redo == 0
+    assert levels(shop) == (undo + 1, 0)
     assert "nothing to do again" in shop.run("redo", code=3).stderr
-    automatic = [m for m in marks.every(marking.archive_of(shop.environment)) if m.kind is marks.Kind.AUTOMATIC]
-    assert len(automatic) == undo
+    assert automatic() > before
+    assert len(automatic()) == len(before) + 1
 
 
 def test_what_changes_nothing_is_no_level(shop: Checkout) -> None:
