@@ -129,6 +129,8 @@ def test_making_an_encrypted_base_backup_needs_no_secret(
     *_, sealed = base.bases(archive(own))
     assert sealed.manifest.recipients == [public]
     assert sealed.proof is None
+    told = own.run("archive.verify")
+    assert "what is encrypted was compared with its hash alone: BACKUP_IDENTITY is not set" in told.stderr
 
 
 def test_a_base_backup_under_load_is_whole(shop: Checkout, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_restores_across_restores_follow_the_right_timeline(numbers: Numbers) ->
     # What the server beside wrote when its timeline began says what it is.
     (newest,) = checkout.json("history", "--limit", "1")["transactions"]
     assert (newest["timeline"], newest["who"]) == (2, {"task": "invoke restore"})
+    assert "--before-xid" not in checkout.run("history", "--limit", "1").stdout  # undo is what takes a restore back
     second = [numbers.add(number) for number in (20, 21)]
     numbers.archived()
     line, xid = second[1].split(":")

@@ -61,17 +61,24 @@ def verify(console: Console, json: bool = False) -> None:
     """Read the whole archive again: every base backup, every segment, and whether one follows the other."""
     from drydock.errors import DrydockError
 
-    findings = _findings(console)
+    findings, unread = _findings(console)
+    for what in unread:
+        console.note(what)
     lines = [line for found in findings for line in (f"{found.where}: {found.what}", f"    → {found.fix}")]
     data = [{"where": found.where, "what": found.what, "fix": found.fix} for found in findings]
-    console.result({"findings": data}, lines or ["All that was archived is there, and is what was written."])
+    console.result(
+        {"findings": data, "unread": unread}, lines or ["All that was archived is there, and is what was written."]
+    )
     if findings:
         what = f"{len(findings)} things are" if len(findings) > 1 else "1 thing is"
         raise DrydockError(f"{what} wrong with the archive.", hint="invoke archive.list")
 
 
-def _findings(console: Console) -> list[Finding]:
-    """Of every cluster in the backups folder; with this checkout's servers up, what is being written counts as well."""
+def _findings(console: Console) -> tuple[list[Finding], list[str]]:
+    """Of every cluster in the backups folder; with this checkout's servers up, what is being written counts as well.
+
+    And what could not be looked into.
+    """
     from drydock.environment import open_existing
     from drydock.errors import NoEnvironmentError
     from drydock.recovery.upkeep import attendant, inspection
@@ -81,9 +88,9 @@ def _findings(console: Console) -> list[Finding]:
         environment = open_existing()
     except NoEnvironmentError:
         with console.phase("read everything"):
-            return inspection.inspect(current, None, console.step)
+            return inspection.inspect(current, None, console.step), inspection.unread(current, None)
     with attendant.alone(current.folder), console.phase("read everything"):
-        return inspection.inspect(current, environment, console.step)
+        return inspection.inspect(current, environment, console.step), inspection.unread(current, environment)
 
 
 def _data(one: Base) -> dict[str, object]:

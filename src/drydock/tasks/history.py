@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 TABLES = 4  # of a transaction, in a line
+OF_A_RESTORE = {"task": "invoke restore"}  # what begins a timeline: invoke undo takes a restore back, not a moment
 COLUMNS = ("inserted", "updated", "deleted")
 
 
@@ -100,7 +101,8 @@ def _lines(archive: Archive, found: Told) -> Iterator[str]:
 
     heading = ("time", "xid", *(["timeline"] if found.several else []), "WAL", "who", "changes")
     yield from table([heading, *(_row(line, several=found.several) for line in found.lines)])
-    newest = next((line.transaction for line in found.lines if line.transaction.committed and not line.undone), None)
+    offered = (line for line in found.lines if line.transaction.committed and not line.undone)
+    newest = next((line.transaction for line in offered if line.who != OF_A_RESTORE), None)
     if newest and any(base.stop <= newest.lsn for base in bases(archive)):
         xid = f"{newest.timeline}:{newest.xid}" if found.several else newest.xid
         yield f"to take one back with all that came after it: invoke restore --before-xid {xid}"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
     from drydock.settings import Settings
 
+ENCRYPTED = f"*{encryption.SUFFIX}"
+
 
 def inspect(settings: Settings, environment: Environment | None, report: Callable[[str], None]) -> list[Finding]:
     """Everything that is wrong with the archives in the backups folder; base backups that are unproven are proven.
@@ -42,6 +44,18 @@ def inspect(settings: Settings, environment: Environment | None, report: Callabl
             problems += audit_records.problems(scope, environment.engine)
         found += problems
     return list({(one.where, one.what): one for one in found}.values())
+
+
+def unread(settings: Settings, environment: Environment | None) -> list[str]:
+    """What `inspect` cannot look into here, as clauses: of that it says only whether the files are what was written."""
+    archives = [Archive(settings, identifier) for identifier in system_identifiers(settings)]
+    sealed = any(path for one in archives for path in (*one.folder.rglob(ENCRYPTED), *one.bases.rglob(ENCRYPTED)))
+    missing = []
+    if sealed and not settings.identity:
+        missing.append("what is encrypted was compared with its hash alone: BACKUP_IDENTITY is not set")
+    if archives and not environment:
+        missing.append("the records of the WAL were not read one by one: that takes an environment (invoke up)")
+    return missing
 
 
 def _server(settings: Settings, environment: Environment | None, archive: Archive) -> tuple[str, int, list[Finding]]:
