@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import secrets
+import signal
 import subprocess
 import tarfile
 from contextlib import contextmanager
@@ -342,13 +344,32 @@ def test_an_attendant_ends_with_down(shop: Checkout) -> None:
     with no_base_backups(shop):
         attendant.spawn(environment)
         eventually(lambda: (doing := attendant.look(environment.settings)) and doing.step == COPYING, COPYING, 60)
-        shop.run("down")
+        with held(attendant.look(environment.settings).pid) as asked_to_end:  # type: ignore[union-attr]
+            down = shop.start("down")
+            eventually(asked_to_end, "down asks the attendant to end", 60)
+        assert (*down.communicate(timeout=180), down.returncode)[-1] == 0
         assert attendant.look(environment.settings).step == attendant.ENDED  # type: ignore[union-attr]
         assert attendant.stop(environment.settings) is False
         shop.run("up")
         await_attendant(shop)
         assert [one.proven for one in base.bases(archive(shop))] == [True]
     assert list(archive(shop).bases.glob(".unfinished-*")) == []
+
+
+@contextmanager
+def held(pid: int) -> Iterator[Callable[[], bool]]:
+    """Stop a session's processes while the body runs, for they would be done too soon; yields whether SIGTERM waits."""
+    status = Path(f"/proc/{pid}/status")
+
+    def asked_to_end() -> bool:
+        waiting = re.findall(r"^(?:Sig|Shd)Pnd:\t(\w+)$", status.read_text(), re.MULTILINE)
+        return any(int(signals, 16) >> (signal.SIGTERM - 1) & 1 for signals in waiting)
+
+    os.killpg(pid, signal.SIGSTOP)
+    try:
+        yield asked_to_end
+    finally:
+        os.killpg(pid, signal.SIGCONT)
 
 
 @contextmanager

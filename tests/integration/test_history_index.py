@@ -324,9 +324,8 @@ def test_a_tablespace_is_known_by_its_folder(server: WalServer, engine: Embedded
     with read(engine, server.archive(tmp_path)) as history:
         assert history.tablespace(FIRST, begin, server.lsn()) is None
     before = server.lsn()
-    server.query(
-        f"COPY (SELECT 1) TO PROGRAM $$mkdir -m 700 '{folder}'$$", f"CREATE TABLESPACE fast LOCATION '{folder}'"
-    )
+    making = f"COPY (SELECT 1) TO PROGRAM $$cat > /dev/null; mkdir -m 700 '{folder}'$$"
+    server.query(making, f"CREATE TABLESPACE fast LOCATION '{folder}'")
     made = server.lsn()
     server.query("DROP TABLESPACE fast")
     for _ in range(2):
