@@ -47,7 +47,7 @@ def inspect(settings: Settings, environment: Environment | None, report: Callabl
 
 
 def unread(settings: Settings, environment: Environment | None) -> list[str]:
-    """What `inspect` cannot look into here, as clauses: of that it says only whether the files are what was written."""
+    """What `inspect` cannot look into here, as clauses: encrypted files without the key, records without an engine."""
     archives = [Archive(settings, identifier) for identifier in system_identifiers(settings)]
     sealed = any(path for one in archives for path in (*one.folder.rglob(ENCRYPTED), *one.bases.rglob(ENCRYPTED)))
     missing = []
