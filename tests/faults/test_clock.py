@@ -30,8 +30,11 @@ class MovedClock:
         found = importlib.util.find_spec("libfaketime")
         assert found is not None
         assert found.origin is not None
+        # LD_PRELOAD is a list with spaces between, so that a path with one is no path (ld.so(8)).
+        library = file.with_name("libfaketime.so.1")
+        library.symlink_to(Path(found.origin).parent / LIBRARY)
         self.variables = {
-            "LD_PRELOAD": str(Path(found.origin).parent / LIBRARY),
+            "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

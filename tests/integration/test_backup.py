@@ -272,31 +272,38 @@ def test_unproven_ones_can_be_proven_later(shop: Checkout, seeded: str) -> None:
     assert shop.json("backup.list")["backups"][0]["proven"]
 
 
-def keygen(shop: Checkout, path: Path) -> tuple[str, str]:
+@pytest.fixture
+def own(checkout: Checkout) -> Checkout:
+    """A running checkout for keys: the shared one's attendant would encrypt its archive to them, for those after."""
+    checkout.run("up")
+    return checkout
+
+
+def keygen(own: Checkout, path: Path) -> tuple[str, str]:
     """A new pair of keys: the public one, and the file of the private one."""
-    made = shop.json("backup.keygen", "--path", str(path))
+    made = own.json("backup.keygen", "--path", str(path))
     return str(made["recipient"]), str(made["identity"])
 
 
-def test_making_an_encrypted_backup_needs_no_secret(shop: Checkout, tmp_path: Path) -> None:
+def test_making_an_encrypted_backup_needs_no_secret(own: Checkout, tmp_path: Path) -> None:
     """Without BACKUP_IDENTITY it is made, and said to be unproven; whoever has the key proves it."""
-    public, private = keygen(shop, tmp_path / "key.age")
-    told = shop.run("backup", "--label", "sealed", BACKUP_RECIPIENTS=public)
+    public, private = keygen(own, tmp_path / "key.age")
+    told = own.run("backup", "--label", "sealed", BACKUP_RECIPIENTS=public)
     assert "unproven, for BACKUP_IDENTITY is not set" in told.stderr
     assert "unproven: invoke backup.verify " in told.stdout
-    assert shop.json("backup", BACKUP_RECIPIENTS=public)["proven"] is None
-    shop.run("backup.verify", "sealed", BACKUP_IDENTITY=private)
+    assert own.json("backup", BACKUP_RECIPIENTS=public)["proven"] is None
+    own.run("backup.verify", "sealed", BACKUP_IDENTITY=private)
 
 
-def test_a_backup_that_cannot_be_proven_is_named(shop: Checkout, tmp_path: Path) -> None:
+def test_a_backup_that_cannot_be_proven_is_named(own: Checkout, tmp_path: Path) -> None:
     """With somebody else's key: the error says that it is made, what it is called, and how to prove it."""
-    public, other = keygen(shop, tmp_path / "ours.age")[0], keygen(shop, tmp_path / "theirs.age")[1]
-    failed = shop.json("backup", "--label", "foreign", code=1, BACKUP_RECIPIENTS=public, BACKUP_IDENTITY=other)
+    public, other = keygen(own, tmp_path / "ours.age")[0], keygen(own, tmp_path / "theirs.age")[1]
+    failed = own.json("backup", "--label", "foreign", code=1, BACKUP_RECIPIENTS=public, BACKUP_IDENTITY=other)
     assert failed["error"].startswith(f"{failed['name']} is made and unproven: ")
     assert "was not encrypted to the key in" in failed["error"]
     assert failed["hint"] == f"invoke backup.verify {failed['name']}"
-    assert failed["path"] == str(folder(shop, failed["name"]))
-    (listed,) = [item for item in shop.json("backup.list")["backups"] if item["name"] == failed["name"]]
+    assert failed["path"] == str(folder(own, failed["name"]))
+    (listed,) = [item for item in own.json("backup.list")["backups"] if item["name"] == failed["name"]]
     assert (listed["label"], listed["proven"]) == ("foreign", None)
 
 
