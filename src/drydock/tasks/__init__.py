@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from invoke.collection import Collection
+import sys
 
-from drydock.tasks import (
-    application,
-    archives,
-    backups,
-    branches,
-    environment,
-    history,
-    images,
-    inspection,
-    marks,
-    migrations,
-    restores,
-    seeds,
-    servers,
-    tests,
-    undoing,
-)
+from invoke.collection import Collection
 
 __all__ = ["namespace"]
 
 
 def namespace() -> Collection:
     """Every drydock task, for a project's own tasks.py: `namespace = drydock.tasks.namespace()`."""
+    # Invoke keeps no bytecode unless told to (its --write-pyc), for the sake of tasks.py. An editable installation
+    # would so compile all modules of drydock anew for each command: a fifth of `invoke --list`.
+    sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+    from drydock.tasks import (
+        application,
+        archives,
+        backups,
+        branches,
+        environment,
+        history,
+        images,
+        inspection,
+        marks,
+        migrations,
+        restores,
+        seeds,
+        servers,
+        tests,
+        undoing,
+    )
+
     top = Collection()
     for task in (
         *environment.TASKS,
