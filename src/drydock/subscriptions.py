@@ -1,4 +1,4 @@
-"""Logical subscriptions in a database that is to go: the server drops none that has one."""
+"""Logical subscriptions: in a database that is to go, for the server drops none that has one, and on servers beside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from psycopg import sql
 if TYPE_CHECKING:
     from drydock.postgres import Connection
 
+# For a server that is made of another's files: its enabled subscriptions would take from their publishers' slots what
+# is meant for the other one. Without workers none is applied, and nothing is written into it (manual 20.6.4).
+NOBODY_SUBSCRIBES = "max_logical_replication_workers=0"
 # Which databases have any is told in all of them; only inside of a database can its own be dropped.
 _NAMES = "SELECT subname FROM pg_subscription JOIN pg_database ON pg_database.oid = subdbid WHERE datname = %s"
 # The slot on the other server is nobody's business here: another database may use it, or that server be out of reach.

@@ -39,6 +39,8 @@ class MovedClock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
+            # The library is not made for threads; where a program dies of it, this tells where (seen once).
+            "PYTHONFAULTHANDLER": "1",
         }
 
     def set(self, hours: int) -> None:

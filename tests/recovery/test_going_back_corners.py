@@ -111,6 +111,28 @@ def test_tables_and_branches_undo_nothing_else(numbers: Numbers) -> None:
     checkout.query("DROP TABLE alike", role="owner")
 
 
+def test_a_branch_subscribes_to_nothing(numbers: Numbers) -> None:
+    """An enabled subscription is in it, and nobody takes for it what its publisher keeps for the environment."""
+    checkout = numbers.checkout
+    workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'logical replication%'"
+    checkout.query(
+        "CREATE SUBSCRIPTION news CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION y WITH (connect = false)"
+    )
+    try:
+        checkout.query("ALTER SUBSCRIPTION news ENABLE")
+        numbers.archived()
+        checkout.run("restore", "--latest", "--branch", "past")
+        asked = f"SELECT subenabled, ({workers}) FROM pg_subscription"
+        told = checkout.run("psql", "--branch", "past", "--role", "superuser", "--command", asked, "--args", "-XAt")
+        assert told.stdout.strip() == "t|0"
+        assert checkout.query(workers) != [(0,)]
+        checkout.run("branch.drop", "past", "--yes")
+    finally:
+        for words in ("DISABLE", "SET (slot_name = NONE)"):
+            checkout.query(f"ALTER SUBSCRIPTION news {words}")
+        checkout.query("DROP SUBSCRIPTION news")
+
+
 def test_a_database_that_was_closed_at_that_moment_is_opened(numbers: Numbers) -> None:
     """Before a reset's own transaction: its rows are not counted, and branch, table and cluster have them all."""
     checkout = numbers.checkout

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from drydock import ports, postgres, readiness, template
+from drydock import ports, postgres, readiness, subscriptions, template
 from drydock.engine import POSTGRES
 from drydock.errors import NoEnvironmentError, NotReadyError, RefusedError, SettingsError
 from drydock.fault_points import Point, reached
@@ -172,7 +172,7 @@ def forget_all(settings: Settings) -> None:
 
 
 def _launched(environment: Environment, volume: str, port: int) -> Environment:
-    environment.engine.beside.launch(volume, port, [synchronous.NOBODY])
+    environment.engine.beside.launch(volume, port, [synchronous.NOBODY, subscriptions.NOBODY_SUBSCRIBES])
     there = environment.at(volume, port)
     readiness.wait(there, {POSTGRES: readiness.postgres_up})
     return there

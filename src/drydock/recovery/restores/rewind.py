@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from drydock import subscriptions
 from drydock.errors import DrydockError
 from drydock.fault_points import Point, reached
 from drydock.recovery.wal.positions import format_lsn, parse_lsn
@@ -55,6 +56,7 @@ ALONE = (
     "log_destination=stderr",
     "log_min_messages=warning",
     "lc_messages=C",
+    subscriptions.NOBODY_SUBSCRIBES,
 )
 _STOPPED = re.compile(r'recovery stopping (before|after) WAL location \(LSN\) "([0-9A-F]+/[0-9A-F]+)"')
 _PAUSING = "pausing at the end of recovery"
