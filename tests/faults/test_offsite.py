@@ -120,3 +120,20 @@ def _is_same(mine: Checkout, theirs: Checkout) -> bool:
 
 def _content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("task", ["backup.push", "backup.pull", "backup.remote"])
+def test_ctrl_c_is_not_kept_waiting_by_a_silent_server(mine: Checkout, task: str) -> None:
+    """A server that takes the request and never answers holds the task for a minute; Ctrl-C ends it long before."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = mine.start(task, AWS_ENDPOINT_URL=endpoint)
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "interrupted" in told
+    assert "Traceback" not in told

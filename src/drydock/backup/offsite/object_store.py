@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from drydock.backup.offsite.together import interruptible
 from drydock.errors import DrydockError, SettingsError
 from drydock.files import sync_folder
 
@@ -84,11 +85,8 @@ class Repository:
         import obstore
 
         with self._explained():
-            return {
-                meta["path"]: _stored(meta)
-                for page in obstore.list(self._store, prefix, chunk_size=1000)
-                for meta in page
-            }
+            pages = interruptible(lambda: list(obstore.list(self._store, prefix, chunk_size=1000)))
+            return {meta["path"]: _stored(meta) for page in pages for meta in page}
 
     def head(self, name: str) -> Stored | None:
         """What is stored under `name`, or None."""
@@ -96,7 +94,7 @@ class Repository:
 
         with self._explained():
             try:
-                return _stored(obstore.head(self._store, name))
+                return _stored(interruptible(lambda: obstore.head(self._store, name)))
             except FileNotFoundError:
                 return None
 
@@ -106,7 +104,7 @@ class Repository:
 
         with self._explained():
             try:
-                return bytes(obstore.get(self._store, name).bytes())
+                return interruptible(lambda: bytes(obstore.get(self._store, name).bytes()))
             except FileNotFoundError:
                 return None
 
@@ -117,7 +115,7 @@ class Repository:
 
         with self._explained():
             try:
-                obstore.put(self._store, name, data, mode="create", use_multipart=False)
+                interruptible(lambda: obstore.put(self._store, name, data, mode="create", use_multipart=False))
             except AlreadyExistsError:
                 return False
             if self._folder:
