@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def shop(ready: Checkout) -> Checkout:
-    """The shared checkout, whose attendant has done its work."""
-    await_attendant(ready)
-    return ready
+def shop(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout of this module's own on each engine, whose attendant has done its work: all its archive is audited."""
+    checkout = Checkout(tmp_path_factory.mktemp("bases") / "shop", ENGINE=engine_name, WAL_ARCHIVE="on")
+    checkout.run("up")
+    await_attendant(checkout)
+    yield checkout
+    checkout.remove()
 
 
 def await_attendant(checkout: Checkout) -> attendant.Doing:

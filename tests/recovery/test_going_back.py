@@ -15,7 +15,7 @@ from tests import timeline
 from tests.checkout import Checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.timeline import Numbers
@@ -140,12 +140,15 @@ def test_the_archive_of_another_cluster_does_not_replace_this_one(numbers: Numbe
     assert "would leave no way back to it" in told
 
 
-def test_a_damaged_base_backup_gives_way_to_an_earlier_one(numbers: Numbers) -> None:
+def test_a_damaged_base_backup_gives_way_to_an_earlier_one(
+    engine_name: str, make_checkout: Callable[..., Checkout]
+) -> None:
     """One flipped bit: the restore says so and begins with the one before; with none before, nothing is changed.
 
     The next restore begins with a sound one at once, until the damaged one is proven again.
     """
-    checkout = numbers.checkout
+    checkout = make_checkout(ENGINE=engine_name, WAL_ARCHIVE="on")
+    numbers = timeline.archived(checkout)
     xids = fresh(numbers, 2)
     newest = checkout.json("backup.base")["name"]
     numbers.add(3)
