@@ -61,9 +61,13 @@ def test_before_there_is_a_base_backup_no_restore_is_offered(shop: Checkout) -> 
 
 
 def test_a_transaction_that_says_who_it_is_is_told_so(shop: Checkout) -> None:
-    """An application's message is shown, and drydock's own tasks send theirs."""
+    """An application's message is shown, and drydock's own tasks send theirs; in --json it is always an object."""
     shop.query(f"BEGIN; {SIGN}; UPDATE users SET updated_at = now(); COMMIT")
     assert listed(shop)[0]["who"] == {"application": "the cleaner", "role": "postgres"}
+    plain = "pg_logical_emit_message(true, 'drydock', 'a plain word')"
+    for message, told in ((plain, {"text": "a plain word"}), ("1", {})):
+        shop.query(f"BEGIN; SELECT {message}; UPDATE users SET updated_at = now(); COMMIT")
+        assert listed(shop)[0]["who"] == told
     shop.run("seed", code=None)
     shop.run("reset")
     said = [line["who"]["task"] for line in listed(shop, "--limit", "100000") if "task" in line["who"]]

@@ -133,8 +133,8 @@ def _counts(counts: Counts) -> str:
     return " ".join(f"{sign}{number}" for sign, number in zip("+~-", counts, strict=True) if number) or "0"
 
 
-def _who(who: dict[str, object] | str) -> str:
-    words = str(who) if isinstance(who, str) else " ".join(str(value) for value in who.values())
+def _who(who: dict[str, object]) -> str:
+    words = " ".join(str(value) for value in who.values())
     return "".join(letter if letter.isprintable() else " " for letter in words)
 
 

@@ -58,13 +58,13 @@ class Line:
 
     Attributes:
         undone: True where the data of today does not descend from it: a restore went back behind it.
-        who: what it said of itself, as JSON has it or as plain words.
+        who: what it said of itself: its JSON object, or plain words as `text`; empty where it said nothing.
     """
 
     transaction: Transaction
     tables: dict[str, Counts]
     undone: bool
-    who: dict[str, object] | str
+    who: dict[str, object]
 
 
 def bring_up(environment: Environment) -> tuple[Archive, list[str]]:
@@ -160,9 +160,11 @@ def _known(history: History, table: str) -> str:
     raise DrydockError(f"The history knows no table {table!r}.", hint=hint)
 
 
-def _who(text: str) -> dict[str, object] | str:
+def _who(text: str) -> dict[str, object]:
     try:
         found = json.loads(text)
     except ValueError:
-        return text
-    return found if isinstance(found, dict) else text
+        found = text
+    if isinstance(found, dict):
+        return found
+    return {"text": text} if text else {}
