@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+# ioctl_iflags(2), and EXT4_TOPDIR_FL, which is chattr(1)'s T: what is made in here has nothing to do with each other.
+GET_FLAGS, SET_FLAGS, UNRELATED = 0x80086601, 0x40086602, 0x20000
 
 
 def write_atomic(path: Path, text: str, *, mode: int = 0o600, durable: bool = True) -> None:
@@ -38,6 +44,28 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def spread(folder: Path) -> None:
+    """Have ext4 keep each folder that is made in `folder` in another part of the disk, chosen by its name.
+
+    It keeps them together otherwise, and looks at each inode that was freed there in the last minute or five before it
+    takes one for a new file (recently_deleted() in fs/ext4/ialloc.c). A data directory has more than a thousand files:
+    made shortly after others were removed, it took up to ten times as long. Other file systems do as they always do.
+    """
+    if sys.platform != "linux":
+        return
+    from fcntl import ioctl
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Where the file system has no such flag, or no flags at all, it has not this trouble either.
+        with suppress(OSError):
+            (flags,) = struct.unpack("l", ioctl(handle, GET_FLAGS, bytes(struct.calcsize("l"))))
+            if not flags & UNRELATED:
+                ioctl(handle, SET_FLAGS, struct.pack("l", flags | UNRELATED))
     finally:
         os.close(handle)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,30 @@ def test_an_interruption_right_after_the_rename_stays_one(tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         files.write_atomic(tmp_path / "state", "new")
     assert ((tmp_path / "state").read_text(), len(list(tmp_path.iterdir()))) == ("new", 1)
+
+
+def file_system(path: Path) -> str:
+    """What /proc/mounts says holds a folder."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    holding = [(len(where), kind) for _, where, kind, *_ in mounts if path.is_relative_to(where)]
+    return max(holding)[1]
+
+
+def test_folders_are_spread_over_the_disk(tmp_path: Path) -> None:
+    """On ext4 their inodes lie groups of thousands apart, also when it is asked for twice."""
+    if sys.platform != "linux" or file_system(tmp_path) != "ext4":
+        pytest.skip("only ext4 keeps folders together")
+    for _ in range(2):
+        files.spread(tmp_path)
+    numbers = []
+    for name in range(8):
+        (tmp_path / str(name)).mkdir()
+        numbers.append((tmp_path / str(name)).stat().st_ino)
+    assert max(numbers) - min(numbers) > 1000
+
+
+def test_where_a_file_system_does_not_spread_it_stays_as_it_is() -> None:
+    """A folder in memory, or in /proc: no error."""
+    for folder in ("/dev/shm", "/proc", "/sys"):  # noqa: S108 - nothing is written
+        if Path(folder).is_dir():
+            files.spread(Path(folder))

@@ -29,6 +29,7 @@ from drydock.engine import (
 from drydock.engine.embedded_archiver import Archiver
 from drydock.engine.processes import Server, clean_environment, end_all, unprivileged
 from drydock.errors import EngineError
+from drydock.files import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +91,7 @@ class EmbeddedEngine:
         with failing("prepare the servers"):
             for name in ("volumes", "logs", "run"):
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+            spread(self.folder / "volumes")
             configuration.render(self.checkout)
 
     def stop(self) -> bool:

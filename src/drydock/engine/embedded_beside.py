@@ -45,9 +45,10 @@ class EmbeddedBeside:
         return f"postgres-{MAJOR}-{suffix}"
 
     def create(self, volume: str) -> None:
-        """Make an empty folder."""
+        """Make an empty folder, under a name that no checkout had before: by that its place on the disk is chosen."""
         with failing(f"create the volume {volume}"):
             self._path(volume).mkdir(mode=0o700)
+            Path(tempfile.mkdtemp(dir=self.folder / "volumes", prefix=cluster.INITIALISING)).rename(self._path(volume))
 
     def write(self, volume: str, content: BinaryIO) -> None:
         """Have tar extract the archive: Python's own takes ten times as long for many small files."""
