@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from drydock import files
 from drydock.engine import choice
 from tests.app.db.attacks import ISOLATION
 from tests.checkout import Checkout
@@ -36,6 +37,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if counts:
         attempts, leaks = map(sum, zip(*counts, strict=True))
         terminalreporter.write_line(f"tenant isolation: attempts {attempts}, leaks {leaks}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spread(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folders of a run's tests lie apart: what one of them removes does not slow down what the next one makes."""
+    files.spread(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")
