@@ -41,7 +41,7 @@ def connect(
         NotReadyError: where it does not answer or refuses.
     """
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             host=HOST,
             port=environment.state.postgres_port,
             user=role.name,
@@ -54,6 +54,10 @@ def connect(
         )
     except psycopg.OperationalError as error:
         raise _unreachable(environment, error) from error
+    # PGDATESTYLE, the role or the database may ask for another; psycopg reads the times of ISO alone.
+    if not (connection.info.parameter_status("DateStyle") or "").startswith("ISO"):
+        connection.pgconn.exec_(b"SET datestyle TO 'ISO'")
+    return connection
 
 
 def administer(environment: Environment, database: str = SUPERUSER) -> Connection:

@@ -121,9 +121,9 @@ def undo(environment: Environment) -> str:
             raise DrydockError("No reset to undo: no earlier database is kept.")
         stale_redis.owe_with(environment, connection, previous)
         with _closed(connection, live, previous), connection.transaction():
-            _rename(connection, previous, leaving)
-            _rename(connection, live, previous)
-            _rename(connection, leaving, live)
+            rename(connection, previous, leaving)
+            rename(connection, live, previous)
+            rename(connection, leaving, live)
         reached(Point.DATABASES_SWAPPED)
     stale_redis.flush(environment)
     return previous
@@ -156,9 +156,9 @@ def swap(connection: postgres.Connection, live: str, coming: str, *, task: str =
     with _closed(connection, live, previous, coming), connection.transaction():
         postgres.sign(connection, task)
         if postgres.exists(connection, previous):
-            _rename(connection, previous, leaving)
-        _rename(connection, live, previous)
-        _rename(connection, coming, live)
+            rename(connection, previous, leaving)
+        rename(connection, live, previous)
+        rename(connection, coming, live)
     reached(Point.DATABASES_SWAPPED)
 
 
@@ -228,7 +228,7 @@ def _finish(connection: postgres.Connection, building: str, name: str) -> None:
     """Close the finished database, name it and mark it; the mark is what makes it a template."""
     drop(connection, name)
     close(connection, building)
-    _rename(connection, building, name)
+    rename(connection, building, name)
     touch(connection, name)
     connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(sql.Identifier(name)))
 
@@ -276,7 +276,12 @@ def admit(connection: postgres.Connection, *names: str) -> None:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
 
 
-def _rename(connection: postgres.Connection, old: str, new: str) -> None:
+def rename(connection: postgres.Connection, old: str, new: str) -> None:
+    """Give a database of ours another name.
+
+    Raises:
+        DrydockError: where somebody uses it.
+    """
     try:
         connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
     except errors.ObjectInUse as error:

@@ -94,6 +94,17 @@ def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(shop: Checkout, 
     assert not list((shop.root / ".drydock").glob(".unfinished-*"))
 
 
+@pytest.mark.parametrize("point", [Point.RESTORE_LOADED, Point.RESTORE_CHECKED])
+def test_a_restore_beside_that_is_killed_leaves_no_database_of_that_name(shop: Checkout, point: Point) -> None:
+    """SIGKILL: half a database would look like a whole one; the next restore clears it, and may use the name."""
+    shop.run("restore", "seeded", "--into", "own", code=-signal.SIGKILL, DRYDOCK_KILL_AT=point)
+    assert shop.query("SELECT 1 FROM pg_database WHERE datname = 'own'") == []
+    assert shop.json("restore", "seeded", "--into", "own")["database"] == "own"
+    assert databases(shop) <= {"app", "app__previous"}
+    assert shop.query(COUNT, database="own") == [(1194,)]
+    shop.query("DROP DATABASE own")
+
+
 @pytest.mark.parametrize(("words", "marker"), [(("backup",), "dump"), (("restore", "seeded"), "restore")])
 def test_a_server_that_dies_meanwhile_is_a_sentence(shop: Checkout, words: tuple[str, ...], marker: str) -> None:
     """SIGKILL of Postgres while it is read from or written to: an error, nothing half, and all well after `up`."""

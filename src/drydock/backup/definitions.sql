@@ -1,5 +1,6 @@
 -- Each schema object of a database that is neither the system's nor an extension's: its kind, name and definition as
--- the server words them. Run with search_path = pg_catalog, which makes every name in them a qualified one.
+-- the server words them. Run with search_path = pg_catalog, which makes every name in them a qualified one. Rights that
+-- are those by default are none: pg_dump writes no GRANT for them, however they came to be written down (manual 5.7).
 WITH
 extension_members AS (
     SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
@@ -25,7 +26,9 @@ UNION ALL
 SELECT 'relation', qualified,
        concat_ws(' ', relkind::text, relpersistence::text, 'owner', pg_get_userbyid(relowner),
                  CASE WHEN relrowsecurity THEN 'row security' END, CASE WHEN relforcerowsecurity THEN 'forced' END,
-                 (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(relacl) x),
+                 nullif((SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(relacl) x),
+                        (SELECT string_agg(x::text, ',' ORDER BY x::text)
+                         FROM unnest(acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) x)),
                  (SELECT string_agg(o, ',' ORDER BY o) FROM unnest(reloptions) o))
 FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 UNION ALL
@@ -56,7 +59,8 @@ UNION ALL
 SELECT 'function', format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)),
        concat_ws(' ', CASE prokind WHEN 'a' THEN 'aggregate' ELSE pg_get_functiondef(p.oid) END,
                  'owner', pg_get_userbyid(proowner),
-                 (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(proacl) x))
+                 nullif((SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(proacl) x),
+                        (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(acldefault('f', proowner)) x)))
 FROM pg_proc p JOIN schemas n ON n.oid = pronamespace
 WHERE ('pg_proc'::regclass, p.oid) NOT IN (TABLE extension_members)
 UNION ALL
@@ -75,7 +79,8 @@ SELECT 'extension', quote_ident(extname), extversion FROM pg_extension
 UNION ALL
 SELECT 'schema', quote_ident(nspname),
        concat_ws(' ', 'owner', pg_get_userbyid(nspowner),
-                 (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(nspacl) x))
+                 nullif((SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(nspacl) x),
+                        (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(acldefault('n', nspowner)) x)))
 FROM schemas
 UNION ALL
 SELECT 'large object', m.oid::text,

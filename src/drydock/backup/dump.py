@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from drydock import postgres
 from drydock.backup import contents, encryption, origin, packing, pg_program, selection, table_names
 from drydock.backup.catalogue import Catalogue
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from drydock.backup.catalogue import Draft, Entry
     from drydock.backup.contents import Contents, Position
     from drydock.environment import Environment
+    from drydock.postgres import Connection
 
     Progress = Callable[[str, int, int], None]
 
@@ -36,6 +39,11 @@ DUMP, GLOBALS, CONTENTS = "dump", "globals.sql.zst", "contents.json.zst"
 ROLES_END = b"-- PostgreSQL database cluster dump complete"
 JOBS = 2
 LOCK_WAIT = "30s"  # for a table that somebody changes just then
+_LOCKED = """SELECT l.relation::regclass::text, l.pid, a.application_name
+    FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+    WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.locktype = 'relation'
+      AND l.mode = 'AccessExclusiveLock' AND l.granted AND a.application_name <> 'drydock' LIMIT 1"""
+_WAITED = re.compile(r"(?:statement|lock) timeout|obtain lock")
 _FINISHED = re.compile(r"finished item (\d+) TABLE DATA (\S+)")
 
 
@@ -128,6 +136,7 @@ def _snapshot(environment: Environment, request: Request) -> Iterator[Snapshot]:
     with postgres.connect(environment, environment.backup, autocommit=True) as connection:
         postgres.prove_ours(environment, connection)
         contents.prepare(connection)
+        connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'".encode())
         before = contents.sequences(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row: Any = connection.execute("SELECT pg_export_snapshot(), pg_database_size(current_database())").fetchone()
@@ -163,7 +172,7 @@ def _dump(
     process = environment.engine.run(
         "pg_dump", _arguments(request, snapshot), role=environment.backup, folder=folder, stdout=subprocess.DEVNULL
     )
-    with _summing(snapshot), pg_program.ending(process), _watching(packer, snapshot.size, progress):
+    with _summing(environment, snapshot), pg_program.ending(process), _watching(packer, snapshot.size, progress):
         try:
             pg_program.follow(process, "pg_dump", each)
             files = packer.finish()
@@ -186,13 +195,15 @@ def _arguments(request: Request, snapshot: Snapshot) -> list[str]:
         "--file=raw",
         f"--snapshot={snapshot.identifier}",
         f"--lock-wait-timeout={LOCK_WAIT}",
+        # Whatever PGCLIENTENCODING or the database's settings ask for, which may not have all its letters.
+        f"--encoding={snapshot.connection.info.parameter_status('server_encoding')}",
         *(["--no-large-objects"] if request.schema_only else []),
         *(f"--exclude-table-data={table_names.quoted(name)}" for name in left_out),
     ]
 
 
 @contextmanager
-def _summing(snapshot: Snapshot) -> Iterator[None]:
+def _summing(environment: Environment, snapshot: Snapshot) -> Iterator[None]:
     """Take the checksums of the same snapshot while the body dumps it: the server's other core has nothing to do."""
     failures: list[BaseException] = []
 
@@ -206,10 +217,45 @@ def _summing(snapshot: Snapshot) -> Iterator[None]:
     thread.start()
     try:
         yield
-    finally:
-        thread.join()
+    except DrydockError as error:
+        _end(thread, snapshot.connection)
+        _raise_locked(environment, error)
+        # The dump may have ended because the session of the snapshot did: that one's own words say more then.
+        if failures and not isinstance(failures[0], psycopg.errors.QueryCanceled):
+            raise failures[0] from error
+        raise
+    except BaseException:
+        _end(thread, snapshot.connection)
+        raise
+    thread.join()
     if failures:
+        _raise_locked(environment, failures[0])
         raise failures[0]
+
+
+def _end(thread: threading.Thread, connection: Connection) -> None:
+    """Cancel what the thread asks the server for, until it has noticed."""
+    while thread.is_alive():
+        connection.cancel_safe()
+        thread.join(0.1)
+
+
+def _raise_locked(environment: Environment, error: BaseException) -> None:
+    """Say which table could not be read, where somebody holds a lock on it that lets nobody read.
+
+    Raises:
+        DrydockError: naming it, and who holds it.
+    """
+    if not _WAITED.search(str(error)):
+        return
+    with postgres.connect(environment, environment.backup) as connection:
+        found = connection.execute(_LOCKED).fetchone()
+    if found:
+        table, process, name = found
+        raise DrydockError(
+            f"{table} is locked for more than {LOCK_WAIT} by {name or 'a session'} (process {process}).",
+            hint="Once that is done: invoke backup",
+        ) from error
 
 
 @contextmanager

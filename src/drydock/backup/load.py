@@ -187,16 +187,14 @@ def _restore(environment: Environment, manifest: Manifest, folder: Path, databas
 
     items, owner = table_of_contents.read((folder / DUMP / TOC).read_bytes()), environment.owner
     its_own = manifest.roles.get("owner") == owner.name and table_of_contents.belongs_to(items, owner.name)
-    if not (its_own and manifest.owner_restores):
-        _run(environment.engine.run, environment.superuser, folder, database, each)
-        return
-    with postgres.connect(environment, owner, database) as connection:
+    role, single = (owner, items) if its_own and manifest.owner_restores else (environment.superuser, [])
+    schemas = [item for item in single if item.of_schema]
+    extensions = [item for item in single if item.of_extension]
+    indexes = vector_indexes.among(single)
+    policies = [item for item in items if item.of_row_security]
+    with postgres.connect(environment, role, database) as connection:
         # As pg_restore has it: every name in the dump says its schema.
         connection.execute("SELECT set_config('search_path', '', false), set_config('statement_timeout', '0', false)")
-        schemas = [item for item in items if item.of_schema]
-        extensions = [item for item in items if item.of_extension]
-        indexes = vector_indexes.among(items)
-        policies = [item for item in items if item.of_row_security]
         _execute(connection, schemas)
         # The superuser's to create. Schemas alone are nothing that their scripts could call (manual 38.17.6.2).
         with postgres.administer(environment, database) as superuser:
@@ -204,9 +202,10 @@ def _restore(environment: Environment, manifest: Manifest, folder: Path, databas
         apart = {item.number for item in (*schemas, *extensions, *indexes, *policies)}
         listing = table_of_contents.listing(item for item in items if item.number not in apart)
         (folder / LIST).write_text(listing, encoding="utf-8")
-        _run(environment.engine.run, owner, folder, database, each, f"--use-list={LIST}")
+        _run(environment.engine.run, role, folder, database, each, f"--use-list={LIST}")
         vector_indexes.build(environment, connection, indexes, lambda: each("finished item 0 INDEX"))
-        # Forced row-level security binds the owner: foreign keys would be checked against what it shows.
+        # Forced row-level security binds the owner: foreign keys would be checked, and materialized views filled, by
+        # what it shows; and pg_restore, which wants all rows, is refused.
         _execute(connection, policies)
 
 

@@ -17,12 +17,26 @@ if TYPE_CHECKING:
 _DATABASE = """SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, daticulocale
     FROM pg_database WHERE datname = current_database()"""
 
-# What only a superuser creates and anybody may own afterwards: functions in C, and those that are trusted not to leak.
-_PRIVILEGED = """SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE p.oid >= 16384 AND (p.proleakproof OR NOT l.lanpltrusted AND l.lanname <> 'sql')
+# What only a superuser creates and anybody may own afterwards: functions in C, those that are trusted not to leak, and
+# those with a setting that is the superuser's; aggregates with a state of type internal; families of operators. A range
+# type's constructors are in C as well, and belong to the type.
+_PRIVILEGED = """SELECT WHERE EXISTS (
+    SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE p.oid >= 16384
+      AND (p.proleakproof OR NOT l.lanpltrusted AND l.lanname <> 'sql' AND p.prokind <> 'a'
+           OR EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS line JOIN pg_catalog.pg_settings AS g
+                          ON g.name = pg_catalog.split_part(line, '=', 1) WHERE g.context = 'superuser')
+           OR EXISTS (SELECT FROM pg_catalog.pg_aggregate AS a
+                      WHERE a.aggfnoid = p.oid AND 'pg_catalog.internal'::regtype IN (a.aggtranstype, a.aggmtranstype)))
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                       WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
-                        AND d.deptype = 'e') LIMIT 1"""
+                        AND (d.deptype = 'e'
+                             OR d.deptype = 'i' AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass)))
+  OR EXISTS (
+    SELECT FROM pg_catalog.pg_opfamily f WHERE f.oid >= 16384
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_opfamily'::pg_catalog.regclass AND d.objid = f.oid
+                        AND d.deptype = 'e'))"""
 
 
 def describe(environment: Environment, connection: Connection) -> dict[str, Any]:

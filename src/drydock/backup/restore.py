@@ -135,13 +135,13 @@ def restore_foreign(
 
 @contextmanager
 def _beside(environment: Environment, into: str) -> Iterator[str]:
-    """The name of the database to restore into, which is dropped where the body fails.
+    """The name of the database to restore into: dropped where the body fails, and after a kill by the next restore.
 
     Raises:
         RefusedError: where `into` exists, or is not a name of ours to give.
     """
     live = environment.settings.database
-    name = into or live + template.COMING
+    name = live + template.COMING
     _refuse_name(live, into)
     with postgres.administer(environment) as connection:
         template.heal(environment, connection)
@@ -184,6 +184,8 @@ def _put_in_place(
             postgres.note(connection, "seeded", f"from {result.source}")
     reached(Point.RESTORE_CHECKED)
     if keep_beside:
+        with postgres.administer(environment) as connection:
+            template.rename(connection, name, result.database)
         return
     redis_client.require(environment)
     live, begun = environment.settings.database, time.monotonic()
