@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 import psycopg
-from psycopg import sql
 
 from drydock import attached, migrate, postgres, redis_client, revisions, stale_redis, template
-from drydock.backup import encryption, load, origin, redis_copy
+from drydock.backup import encryption, handing_over, load, origin, redis_copy
 from drydock.errors import DrydockError, MigrationError, RefusedError
 from drydock.fault_points import Point, reached
 
@@ -94,7 +93,7 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, *, into:
         reached(Point.RESTORE_LOADED)
         result.created_roles = loaded.created_roles
         result.seconds |= {"load": loaded.load_seconds, "compare": loaded.compare_seconds}
-        _adopt(environment, manifest, name)
+        handing_over.hand_over(environment, manifest, name)
         _put_in_place(environment, name, result, dealings, keep_beside=bool(into))
     if not into:
         with _told_of_redis(result.database):
@@ -203,25 +202,6 @@ def _ask_about_origin(environment: Environment, manifest: Manifest, dealings: De
     here = origin.project(environment)
     if manifest.project != here and manifest.checkout != environment.state.checkout:
         dealings.ask(f"{manifest.name} is a backup of the project {manifest.project}; this is {here}. Restore it here?")
-
-
-def _adopt(environment: Environment, manifest: Manifest, database: str) -> None:
-    """Hand over to this environment's roles what belonged to others in the environment that was backed up."""
-    before = manifest.roles.get("owner", environment.owner.name)
-    with postgres.administer(environment, database) as connection, connection.transaction():
-        if before != environment.owner.name:
-            connection.execute(
-                sql.SQL("REASSIGN OWNED BY {} TO {}").format(
-                    sql.Identifier(before), sql.Identifier(environment.owner.name)
-                )
-            )
-        if manifest.roles.get("app", environment.app.name) != environment.app.name:
-            connection.execute(
-                sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}").format(
-                    sql.Identifier(environment.app.name)
-                )
-            )
-    postgres.equip(environment, database, task="restore")
 
 
 def _migrate(environment: Environment, database: str, dealings: Dealings) -> list[str]:
