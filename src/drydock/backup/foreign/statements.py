@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 _IDENTIFIER = r"""(?:"(?:[^"]|"")+"|[^\s"',;()]+)"""
+_QUALIFIED = r"""(?:"[^"]*"|[^\s"',;()])+"""  # quoted parts one by one: a doubled quote is two of them, read in one way
+_TEXT = r"""(?:"[^"]*"|[^"])"""  # a character outside double quotes, or all between two of them
+_BARE = r"""(?:"[^"]*"|\$(?!\$)|[^"'$])"""  # the same outside string constants
 _FLAGS = re.IGNORECASE | re.DOTALL
 _LONGEST = 2000  # none of the statements looked at here is longer; a function's body may be
 _SHOWN = 72
@@ -38,7 +41,9 @@ class Subject:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text.replace("NAME", _IDENTIFIER).replace(" ", r"\s+"), _FLAGS)
+    for word, meaning in (("NAME", _IDENTIFIER), ("QUALIFIED", _QUALIFIED), ("TEXT", _TEXT), ("BARE", _BARE)):
+        text = text.replace(word, meaning)
+    return re.compile(text.replace(" ", r"\s+"), _FLAGS)
 
 
 # The first that fits, in this order.
@@ -52,16 +57,23 @@ _RULES: tuple[tuple[re.Pattern[str], Topic], ...] = (
     (_pattern(r"create extension(?: if not exists)? (NAME)(?: with)?(?: schema (NAME))?"), Topic.EXTENSION),
     (_pattern(r"(?:comment on|drop) extension\b"), Topic.SKIP),
     (_pattern(r"comment on (?:database|role|tablespace|language plpgsql)\b"), Topic.SKIP),
-    (_pattern(r'create(?: or replace)?(?: trusted)?(?: procedural)? language "?plpgsql"?'), Topic.SKIP),
+    (_pattern(r'create(?: or replace)?(?: trusted)?(?: procedural)? language "?plpgsql\b'), Topic.SKIP),
     (_pattern(r"(?:create|drop|alter) user mapping\b"), Topic.EXECUTE),
     (_pattern(r"((?:create|alter|drop) (?:database|role|user|group|tablespace|system))\b"), Topic.SERVER_WIDE),
-    (_pattern(r"alter .+ owner to (NAME)\Z"), Topic.OWNER),
-    (_pattern(r"(?:grant|revoke) .*\bon (?:schema public|database NAME|language plpgsql) (?:to|from)\b"), Topic.SKIP),
-    (_pattern(r"(?:grant|revoke) .*\bon\b.* (?:to|from) (.+)\Z"), Topic.GRANT),
+    (_pattern(r"alter BARE+ owner to (NAME)\Z"), Topic.OWNER),
+    (_pattern(r"(?:grant|revoke) TEXT+ on (?:schema public|database NAME|language plpgsql) (?:to|from)\b"), Topic.SKIP),
+    (_pattern(r"(?:grant|revoke) TEXT+ on TEXT+ (?:to|from) (TEXT+)\Z"), Topic.GRANT),
     (_pattern(r"(grant|revoke)\b"), Topic.SERVER_WIDE),
     (_pattern(r"alter default privileges(?: for (?:role|user) (NAME))?"), Topic.DEFAULTS),
     (_pattern(r"drop\b|select (?:pg_catalog\.)?lo_unlink\("), Topic.DROP),
-    (_pattern(r"alter .+ drop\b"), Topic.DROP),
+    # As pg_dump --clean writes it; of several actions at once another could be lost with it.
+    (
+        _pattern(
+            r"alter (?:foreign table|table|view|domain|index|type)(?: if exists)?(?: only)? QUALIFIED"
+            r"(?: alter(?: column)? QUALIFIED)? drop(?: QUALIFIED)+\Z"
+        ),
+        Topic.DROP,
+    ),
 )
 _AFTER_ROLES = _pattern(r" (?:with grant option|granted by NAME|cascade|restrict)\Z")
 
