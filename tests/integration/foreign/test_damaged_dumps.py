@@ -29,15 +29,40 @@ if TYPE_CHECKING:
             b"COPY public.t (a) FROM stdin;\n1\n\\.\nINSERT INTO t VALUES (1);",
             "Nothing of the dump could be created.*COPY",
         ),
+        (
+            b"SELECT lo_create(4711); COPY public.t (a) FROM stdin;\n1\n\\.\nALTER LARGE OBJECT 4711 OWNER TO bob;",
+            "Nothing of the dump could be created.*COPY",
+        ),
         (b"SET statement_timeout = 0;", "no table in it"),
         (b"CREATE TABLE t (a int); COPY t FROM stdin;\n1\n", "inside the rows"),
     ],
-    ids=["encoding", "two databases", "rows alone", "nothing", "cut off"],
+    ids=["encoding", "two databases", "rows alone", "rows and a large object", "nothing", "cut off"],
 )
 def test_scripts_that_cannot_be_loaded(scratch: Checkout, script: bytes, words: str) -> None:
     """Each is refused in a sentence."""
     with pytest.raises(DrydockError, match=words), loaded(scratch, io.BytesIO(script)):
         pass
+
+
+def test_a_dump_of_large_objects_alone(scratch: Checkout) -> None:
+    """They are data as rows are, where nothing else was to come."""
+    with loaded(scratch, io.BytesIO(b"SELECT lo_from_bytea(4711, 'large');")) as carried:
+        assert (carried.tables, carried.complete) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        (b"CREATE TABLE sales.ord ();", "pg_dump --schema=sales"),
+        (b'CREATE TABLE "My sales".ord ();', """pg_dump --schema='"My sales"'"""),
+        (b"COPY sales.ord (a) FROM stdin;\n1\n\\.\n", "take one with both"),
+    ],
+)
+def test_a_table_without_its_schema(scratch: Checkout, script: bytes, hint: str) -> None:
+    """`pg_dump --table` leaves the schema out: the hint says how to have both, and rows alone have another."""
+    with pytest.raises(DrydockError, match="does not exist") as caught, loaded(scratch, io.BytesIO(script)):
+        pass
+    assert hint in caught.value.hint
 
 
 @pytest.mark.usefixtures("embedded_engine")

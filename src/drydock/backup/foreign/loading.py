@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from drydock.backup.foreign.dump_format import Form
 from drydock.backup.foreign.extensions import Extensions
 from drydock.backup.foreign.script import Account, Script, sections, several
 from drydock.backup.foreign.source import CHUNK, Source
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,7 +228,10 @@ SELECT FROM pg_shdepend
 WHERE refclassid = 'pg_authid'::regclass AND refobjid = %(owner)s::regrole AND deptype = 'o'
   AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND classid NOT IN ('pg_namespace'::regclass, 'pg_default_acl'::regclass)
+  AND (classid <> 'pg_largeobject'::regclass OR %(complete)s)
 """
+_NO_SCHEMA = re.compile(r'schema "(.+)" does not exist', re.DOTALL)
+_PLAIN = re.compile(r"[a-z0-9_]+")  # pg_dump folds capitals and takes patterns where a name is not quoted
 _OPEN = (
     "GRANT USAGE ON SCHEMA {schema} TO {app}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {app}",
@@ -245,7 +249,8 @@ def _settle(environment: Environment, database: str, account: Account) -> tuple[
     with postgres.administer(environment, database) as connection:
         # An operator of the stranger's that fits better than the catalogue's own would run with our rights.
         connection.execute("SET search_path = pg_catalog")
-        quoted = {"owner": owner.as_string(connection)}
+        # Rows that found no table are no less lost for a large object that came with them.
+        quoted = {"owner": owner.as_string(connection), "complete": not account.failures}
         tables = {str(name): int(str(count)) for name, count in connection.execute(_TABLES, quoted)}
         if not tables and not connection.execute(_ANYTHING, quoted).rowcount:
             raise _nothing(account)
@@ -264,7 +269,11 @@ def _nothing(account: Account) -> DrydockError:
     if not account.failures:
         return DrydockError("The dump creates nothing: there is no table in it.", hint="Look at it: head DUMP")
     first = account.failures[0]
+    hint = "A dump of rows alone (pg_dump --data-only) needs its tables: take one with both."
+    missing = _NO_SCHEMA.fullmatch(first.reason)
+    if missing and first.statement.upper().startswith("CREATE"):
+        name = missing[1] if _PLAIN.fullmatch(missing[1]) else f'"{missing[1]}"'
+        hint = f"pg_dump --table leaves the schema out; take the dump with it: pg_dump --schema={word(name)}"
     return DrydockError(
-        f"Nothing of the dump could be created; the first that failed was {first.statement}: {first.reason}.",
-        hint="A dump of rows alone (pg_dump --data-only) needs its tables: take one with both.",
+        f"Nothing of the dump could be created; the first that failed was {first.statement}: {first.reason}.", hint=hint
     )
