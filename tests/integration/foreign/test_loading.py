@@ -184,6 +184,14 @@ def test_strings_of_old_servers(scratch: Checkout) -> None:
         assert scratch.query("SELECT a FROM t", database=LOADED) == [("it's; \\ ",)]
 
 
+def test_an_encoding_that_psql_is_told(scratch: Checkout) -> None:
+    """pg_dump tells psql one before it connects to a database of an odd name: the same as the setting, and no loss."""
+    script = b"\\encoding LATIN1\nCREATE TABLE t (a text); INSERT INTO t VALUES ('\xe9');"
+    with loaded(scratch, io.BytesIO(script)) as carried:
+        assert (carried.commands, carried.settings) == ((), ())
+        assert scratch.query("SELECT a FROM t", database=LOADED) == [("\u00e9",)]
+
+
 def test_progress_and_words(scratch_dumps: Dumps) -> None:
     """Progress counts the bytes of the file as it lies there, up to all of them; the report says what it is."""
     told: list[tuple[str, int, int]] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from drydock.backup.foreign.carried import Failure
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Encodings of clients only, in which a quote or a backslash can be the second half of a character (manual 24.3.1).
 _UNSAFE = frozenset({"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"})
 _HARMLESS_COMMANDS = frozenset({"\\restrict", "\\unrestrict", "\\."})
+_ENCODING = "\\encoding"
 _CONNECT = frozenset({"\\connect", "\\c"})
 _NEVER_EXECUTED = frozenset({Topic.SKIP, Topic.OWNER, Topic.SERVER_WIDE, Topic.EXTENSION, Topic.BEGIN, Topic.DEFAULTS})
 # After a failure inside a transaction the rest of it fails for that reason alone; the schema public is there already.
@@ -80,6 +81,7 @@ class Script:
             tick()
             if isinstance(piece, Command):
                 self._command(piece.text)
+                self._adapt(reader)
             elif self._section not in {None, self._database}:
                 self._pass_over(piece)
                 _drain(reader, piece, tick)
@@ -95,6 +97,9 @@ class Script:
             before, self._database = self._database, rest.strip().strip("\"'")
             if self._section is None and before not in {"", self._database}:
                 raise several([before, self._database])
+        elif word == _ENCODING and rest.strip():
+            name = sql.Literal(rest.strip().strip("'"))
+            self._statement(sql.SQL("SET client_encoding = {}").format(name).as_bytes(self._connection))
         elif word not in _HARMLESS_COMMANDS:
             self.account.commands[text[:60]] = None
 
