@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drydock.backup.catalogue import PIN, PROOF
+from drydock.backup.catalogue import PIN, PROOF, Catalogue
+from drydock.errors import SettingsError
 from tests.backups import NOW, make_backup, make_many
 from tests.checkout import Checkout
 
@@ -113,3 +114,33 @@ def test_names_that_fit_none_or_several(shop: Checkout, task: str) -> None:
     assert "Did you mean nightly?" in shop.run(task, "nightl", code=1).stderr
     assert "fits 2 backups" in shop.run(task, "20261121", code=1).stderr
     assert not list(dumps(shop).glob(f"*/{PIN}"))
+
+
+@pytest.mark.parametrize("task", ["backup.pin", "backup.unpin", "backup.push"])
+def test_an_empty_name_is_no_backup(shop: Checkout, task: str) -> None:
+    """A shell's variable that is not set stands for none, and not for the one without a label."""
+    make_many(dumps(shop), 1)
+    told = shop.run(task, "", code=2, BACKUP_REPOSITORY=str(shop.root / "repository")).stderr
+    assert "The name of the backup is empty" in told
+    assert not list(dumps(shop).glob(f"*/{PIN}"))
+
+
+@pytest.mark.parametrize("task", ["backup.verify", "backup.push"])
+@pytest.mark.parametrize("name", ["nightly", "latest"])
+def test_all_and_a_name_exclude_each_other(shop: Checkout, task: str, name: str) -> None:
+    """One of the two was not meant, and which one is not guessed."""
+    make_many(dumps(shop), 1, label="nightly")
+    told = shop.run(task, name, "--all", code=2, BACKUP_REPOSITORY=str(shop.root / "repository")).stderr
+    assert f"--all and the name {name!r} cannot be had together" in told
+
+
+def test_latest_is_no_label(tmp_path: Path) -> None:
+    """A backup that is called so could never be found by it."""
+    with pytest.raises(SettingsError, match="'latest' cannot be a label"), Catalogue(tmp_path).writing("latest", NOW):
+        pass
+
+
+def test_a_first_start_from_an_empty_name_seeds_nothing(shop: Checkout) -> None:
+    """A shell's variable that is not set is told from a flag that was not given."""
+    assert "--from-backup is empty" in shop.run("up", "--from-backup", "", code=2).stderr
+    assert not (shop.root / ".drydock").exists()

@@ -38,6 +38,20 @@ def test_an_empty_value_is_not_taken_for_none(shop: Checkout, flag: str) -> None
     assert shop.query(COUNT) == [(0,)]
 
 
+@pytest.mark.parametrize("words", [["docs", "--into", " "], ["docs", "--table", "\t"], [" "]])
+def test_white_space_alone_is_no_name(shop: Checkout, words: list[str]) -> None:
+    """Neither of a database to be made nor of anything that is looked for."""
+    assert "is empty" in shop.run("restore", *words, "--yes", code=2).stderr
+    assert shop.query(COUNT) == [(0,)]
+
+
+def test_a_name_and_a_moment_exclude_each_other(shop: Checkout) -> None:
+    """The word that is the default, too, where it was typed."""
+    for name in ("latest", "docs"):
+        told = shop.run("restore", name, "--latest", "--yes", code=2).stderr
+        assert f"The backup {name!r} and a moment to go back to cannot be had together" in told
+
+
 @pytest.mark.parametrize("name", ["app__coming", "app__try_x", "app__previous", "app__mine"])
 def test_drydocks_own_names_are_not_given_away(shop: Checkout, name: str) -> None:
     """A database of such a name would be dropped by the next task, or taken for another."""

@@ -9,7 +9,7 @@ from invoke.executor import Executor
 from invoke.parser.parser import Parser
 from invoke.tasks import task
 
-from drydock.tasks.words import WordTask
+from drydock.tasks.words import LATEST, Default, OptionalWord, WordTask
 
 TAKEN: list[tuple[str, bool, str]] = []
 
@@ -22,6 +22,15 @@ def send(_context: Any, name: str = "latest", everything: bool = False, label: s
 @task
 def other(_context: Any) -> None:
     TAKEN.append(("other", False, ""))
+
+
+def test_a_word_that_was_typed_is_told_from_the_default() -> None:
+    """Equal, and of another type."""
+    given = OptionalWord(name="name", default=LATEST)
+    assert isinstance(given.value, Default)
+    given.value = "latest"
+    assert given.value == LATEST
+    assert not isinstance(given.value, Default)
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,10 @@ class Catalogue:
         Without that it is removed at the end; after a kill, by the next one that writes.
 
         Raises:
-            SettingsError: where the label cannot be part of a folder's name.
+            SettingsError: where the label cannot be part of a folder's name, or the backup be found by it.
         """
+        if label == choosing.LATEST:
+            raise SettingsError(f"{label!r} cannot be a label.", hint="It means the newest backup: use another word.")
         if label and not LABEL.fullmatch(label):
             raise SettingsError(
                 f"{label!r} cannot be a label.", hint="Use up to 40 lower-case letters, digits, '.', '_' and '-'."

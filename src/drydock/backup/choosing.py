@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from drydock.errors import DrydockError
+from drydock.errors import DrydockError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +69,10 @@ def named(wanted: str, labels: dict[str, str], *, place: str = "", listing: str)
 
     Raises:
         DrydockError: where none or several fit, naming what is near.
+        SettingsError: where nothing was typed.
     """
+    if not wanted.strip():  # which equals an empty label, and every name begins with
+        raise SettingsError("The name of the backup is empty.", hint=f"Is a variable of the shell not set? {listing}")
     exact = [name for name in labels if name == wanted] or [name for name, label in labels.items() if label == wanted]
     fitting = exact or [name for name in labels if name.startswith(wanted)]
     if len(fitting) == 1:

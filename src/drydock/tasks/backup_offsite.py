@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from drydock.console import seconds, size, table
 from drydock.errors import DrydockError
-from drydock.tasks.common import command, settings
-from drydock.tasks.words import WordTask
+from drydock.tasks.common import command, refuse_all_and_name, settings
+from drydock.tasks.words import LATEST, WordTask
 
 if TYPE_CHECKING:
     from drydock.backup.catalogue import Catalogue, Entry
@@ -23,10 +23,11 @@ NAME_HELP = "Its name, a beginning of it, its label, or latest."
 
 
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP, "all": "All that can be used, oldest first."})
-def push(console: Console, name: str = "latest", all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
+def push(console: Console, name: str = LATEST, all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
     """Send a backup to BACKUP_REPOSITORY. Nothing there is replaced; a push that was cut goes on where it was."""
     from drydock.backup.offsite.remote import open_remote
 
+    refuse_all_and_name(name, "backup.push", all_of_them=all)
     current = settings()
     remote, catalogue = open_remote(current), _catalogue(current)
     usable = [entry for entry in reversed(catalogue.entries()) if entry.manifest]

@@ -12,8 +12,8 @@ from drydock.console import seconds, size, table
 from drydock.cycles import no_search_for_cycles
 from drydock.errors import SettingsError
 from drydock.tasks import archives, backup_keeping, backup_offsite, backup_schedule
-from drydock.tasks.common import changing, command, settings, told
-from drydock.tasks.words import WordTask
+from drydock.tasks.common import changing, command, refuse_all_and_name, settings, told
+from drydock.tasks.words import LATEST, WordTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +70,13 @@ def list_backups(console: Console, json: bool = False) -> None:
 
 
 @command(klass=WordTask, positional=["name"], help={"name": NAME_HELP, "all": "Every backup there is."})
-def verify(console: Console, name: str = "latest", all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
+def verify(console: Console, name: str = LATEST, all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag's name
     """Prove a backup: restore it into a scratch database and compare everything with what was backed up."""
     from drydock.backup import dump
     from drydock.environment import open_existing
     from drydock.errors import DrydockError
 
+    refuse_all_and_name(name, "backup.verify", all_of_them=all)
     environment = open_existing()
     catalogue = dump.catalogue(environment)
     entries = catalogue.entries() if all else [catalogue.find(name)]

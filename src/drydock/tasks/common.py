@@ -15,6 +15,7 @@ from invoke.tasks import task
 from drydock.console import Console
 from drydock.errors import DrydockError, EngineError, NotReadyError, RefusedError, SettingsError
 from drydock.settings import Settings, load
+from drydock.tasks.words import Default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,6 +114,16 @@ def confirmed(question: str, expected: str, *, yes: bool) -> None:
 
     if not yes and not confirm(question, expected):
         raise RefusedError("Nothing was done.", hint="Type the name that is asked for, or pass --yes.")
+
+
+def refuse_all_and_name(name: str, task: str, *, all_of_them: bool) -> None:
+    """Stop where a name was given along with --all: one of the two was not meant.
+
+    Raises:
+        SettingsError: naming both.
+    """
+    if all_of_them and not isinstance(name, Default):
+        raise SettingsError(f"--all and the name {name!r} cannot be had together.", hint=f"invoke --help {task}")
 
 
 def told(error: Exception) -> DrydockError | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drydock.errors import SettingsError
 from drydock.tasks.branches import BRANCH_HELP, here_or_on
 from drydock.tasks.common import YES_HELP, changing, command, confirmed, settings
 
@@ -20,19 +21,21 @@ if TYPE_CHECKING:
 @command(
     help={"from-backup": "On first start: this backup (a name, a beginning, a label, latest) instead of the seeds."}
 )
-def up(console: Console, from_backup: str = "", json: bool = False) -> None:
+def up(console: Console, from_backup: str | None = None, json: bool = False) -> None:
     """Start Postgres and Redis, migrate, and seed on first start; does nothing where all is well."""
     from drydock import lifecycle
     from drydock.lock import locked
     from drydock.state import StateFile
 
+    if from_backup is not None and not from_backup.strip():
+        raise SettingsError("--from-backup is empty.", hint="Is a variable of the shell not set? invoke --help up")
     current = settings()
     StateFile(current.folder).prepare()
     with locked(current.folder, "up", timeout=current.lock_timeout, report=console.step):
         environment, notes = lifecycle.prepare(settings())
         for note in notes:
             console.note(note)
-        backup = _beginning(environment, from_backup, console) if from_backup else None
+        backup = _beginning(environment, from_backup, console) if from_backup is not None else None
         found = lifecycle.is_up(environment)
         result = _already_up(environment, found) if found else lifecycle.bring_up(environment, console, backup)
     console.result(_up_data(result, console), _up_lines(result))

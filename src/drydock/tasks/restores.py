@@ -15,7 +15,7 @@ from drydock.errors import DrydockError, RefusedError, SettingsError, word
 from drydock.tasks import rewinds
 from drydock.tasks.common import YES_HELP, changing, command
 from drydock.tasks.seeds import undo
-from drydock.tasks.words import WordTask
+from drydock.tasks.words import LATEST, Default, WordTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 def restore(  # noqa: PLR0913, PLR0917 - each is a flag, and Invoke gives all of them by name
     console: Console,
-    source: str = "latest",
+    source: str = LATEST,
     into: str | None = None,
     table: list[str] = [],  # noqa: B006 - Invoke's own form of a flag that may be repeated
     at: str | None = None,
@@ -84,14 +84,15 @@ def restore(  # noqa: PLR0913, PLR0917 - each is a flag, and Invoke gives all of
 
 def _refuse_empty(source: str, tables: list[str], given: Mapping[str, str | None]) -> None:
     """Stop at a shell's variable that was not set: taken for a flag that was not given, it would replace the data."""
-    empty = [name for name, word in given.items() if word == ""] + (["table"] if "" in tables else [])
-    if empty or not source:
+    empty = [name for name, word in given.items() if word is not None and not word.strip()]
+    empty += ["table"] if not all(map(str.strip, tables)) else []
+    if empty or not source.strip():
         what = f"--{empty[0].replace('_', '-')}" if empty else "The name of the backup"
         raise SettingsError(f"{what} is empty.", hint="Is a variable of the shell not set? invoke --help restore")
 
 
 def _refuse_with_a_moment(source: str, into: str | None) -> None:
-    if into or source != "latest":
+    if into or not isinstance(source, Default):
         what = "--into" if into else f"The backup {source!r}"
         raise SettingsError(f"{what} and a moment to go back to cannot be had together.", hint="invoke --help restore")
 

@@ -9,6 +9,15 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 
+class Default(str):
+    """A word that stands for none given: equal to the same word typed, and to be told from it by its type."""
+
+    __slots__ = ()
+
+
+LATEST = Default("latest")
+
+
 class OptionalWord(Argument):
     """A positional argument with a default.
 
