@@ -205,9 +205,9 @@ def test_no_down_task_can_remove_data() -> None:
 
 
 def test_production_refuses_every_destructive_task(ready: Checkout) -> None:
-    """APP_ENV=production: reset, undo, seed, migrate.down and destroy decline before they start."""
+    """APP_ENV=production: reset, undo, seed, migrate.down, destroy and the like decline before they start."""
     tasks = (["reset"], ["reset.undo"], ["seed"], ["migrate.down", "--yes"], ["destroy", "--yes"], ["migrate.push"])
-    for task in (*tasks, ["undo"], ["redo"], ["prune"]):
+    for task in (*tasks, ["undo"], ["redo"], ["prune"], ["branch.drop", "past", "--yes"]):
         assert "APP_ENV is production" in ready.run(*task, code=3, APP_ENV="production").stderr
     assert ready.json("status", APP_ENV="production")["status"] == "pass"
 

@@ -207,7 +207,8 @@ def test_a_branch_is_used_like_the_environment(numbers: Numbers) -> None:
     """psql, env and status reach it; it survives down; dropping it leaves nothing."""
     checkout = numbers.checkout
     xids = fresh(numbers, 3)
-    checkout.run("restore", "--before-xid", xids[1], "--branch", "past")
+    # It changes nothing of what is there, and so it is no destructive task.
+    checkout.run("restore", "--before-xid", xids[1], "--branch", "past", APP_ENV="production")
     count = ("--command", "SELECT count(*) FROM numbers", "--args", "-XAt")
     assert checkout.run("psql", "--branch", "past", *count).stdout.strip() == "1"
     assert checkout.run("psql", *count).stdout.strip() == "3"

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from invoke.collection import Collection
 from invoke.config import Config
+from invoke.exceptions import Exit
 from invoke.executor import Executor
 from invoke.parser.parser import Parser
+from invoke.program import Program
 from invoke.tasks import task
 
 from drydock.tasks.words import LATEST, Default, OptionalWord, WordTask
@@ -48,6 +50,7 @@ def test_a_word_that_was_typed_is_told_from_the_default() -> None:
         ("send friday other", [("friday", False, ""), ("other", False, "")]),
         ("send send", [("send", False, "")]),
         ("other send", [("other", False, ""), ("latest", False, "")]),
+        ("send -", [("-", False, "")]),
         ("send a send b", [("a", False, ""), ("b", False, "")]),
     ],
 )
@@ -57,3 +60,20 @@ def test_a_word_may_be_left_out(words: str, taken: list[tuple[str, bool, str]]) 
     TAKEN.clear()
     Executor(collection, Config()).execute(*Parser(contexts=collection.to_contexts()).parse_argv(words.split()))
     assert taken == TAKEN
+
+
+@pytest.mark.parametrize("words", ["send --everythin", "send -x", "send --everything --lable x"])
+def test_an_option_is_no_word(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt option is refused by name, not taken for what the task works on."""
+    with pytest.raises(Exit) as refused:
+        Parser(contexts=Collection(send).to_contexts()).parse_argv(words.split())
+    assert refused.value.code == 2
+    told = capsys.readouterr().err
+    assert f"There is no option {[word for word in words.split() if word.startswith('-')][-1]}." in told
+    assert "invoke --help send" in told
+
+
+def test_options_of_invoke_may_follow_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """`invoke send --help` shows the task's help."""
+    Program(namespace=Collection(send)).run(["invoke", "send", "--help"], exit=False)
+    assert "--everything" in capsys.readouterr().out

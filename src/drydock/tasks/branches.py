@@ -47,9 +47,11 @@ def list_branches(console: Console, json: bool = False) -> None:
 @command(positional=["name"], help={"name": "The branch.", "yes": YES_HELP})
 def drop(console: Console, name: str, yes: bool = False, json: bool = False) -> None:
     """Remove a branch with all that was written there. There is no way back; it asks first."""
+    from drydock.environment import refuse_in_production
     from drydock.recovery.restores import branches
 
     with changing(console, "branch.drop") as environment:
+        refuse_in_production(environment.settings, "branch.drop")
         found = branches.find(environment.settings, name)
         confirmed(f"This removes the branch {name} for good. Type {name} to go on:", name, yes=yes)
         branches.drop(environment, name)

@@ -87,7 +87,8 @@ def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
             raise RefusedError(f"Nothing was changed. {question}", hint="Answer yes, or pass --yes.")
 
     with _recoverable(console) as environment:
-        if not wanted.plan:
+        # A branch is made beside: nothing that is there is changed.
+        if not wanted.plan and not wanted.branch:
             refuse_in_production(environment.settings, "restore")
         archive = going_back.find_archive(environment, wanted.cluster)
         attempts = Attempts(environment, archive, target, clock)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from invoke.exceptions import Exit
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
+
+from drydock.console import Console
+from drydock.errors import SettingsError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 class Default(str):
@@ -28,7 +35,7 @@ class OptionalWord(Argument):
     @property
     def value(self) -> Any:
         """What was given, or the default."""
-        if self._value is None and _taking_a_word():
+        if self._value is None and _open_to(_in_parser()):
             return None
         return self._value if self._value is not None else self.default
 
@@ -50,9 +57,28 @@ class WordTask(Task):  # type: ignore[type-arg]
         ]
 
 
-def _taking_a_word() -> bool:
-    """True where the nearest method of Invoke's parser on the stack is one of the two that hand out words."""
+def _in_parser() -> FrameType:
+    """The nearest call on the stack that is of Invoke's parser; the outermost of all outside of it."""
     frame = sys._getframe(1)  # noqa: SLF001 - the interpreter's own way to look at the stack
     while frame.f_back and frame.f_globals["__name__"] != "invoke.parser.parser":
         frame = frame.f_back
-    return frame.f_code.co_name in {"handle", "see_positional_arg"}
+    return frame
+
+
+def _open_to(call: FrameType) -> bool:
+    """True where the call is one of the two that hand out words, and has one: an option is nobody's word.
+
+    Raises:
+        Exit: where it has an option that neither the task nor Invoke knows. Both look for theirs at another time.
+    """
+    if call.f_code.co_name != "handle":
+        return call.f_code.co_name == "see_positional_arg"
+    parser, word = call.f_locals["self"], call.f_locals["token"]
+    if not word.startswith("-") or word == "-":
+        return True
+    if parser.initial and word in parser.initial.flags:
+        return False
+    task = min((parser.context.name, *parser.context.aliases), key=len)
+    unknown = SettingsError(f"There is no option {word}.", hint=f"invoke --help {task}")
+    Console(json_output="--json" in sys.argv).error(unknown)
+    raise Exit(code=unknown.exit_code)
