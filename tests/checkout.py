@@ -83,7 +83,7 @@ class Checkout:
     @property
     def environment(self) -> Environment:
         """The environment as recorded now."""
-        return open_existing(self.root)
+        return open_existing(self.root, started=False)
 
     def query(self, statement: str, *, role: str = "superuser", database: str = "") -> list[tuple[Any, ...]]:
         """Run one statement as `app`, `owner`, `backup` or `superuser`; returns its rows, if it has any.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from drydock.errors import NoEnvironmentError
 from drydock.state import State, StateFile
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ class Role:
     def __repr__(self) -> str:
         """The name alone: the password stays out of logs and tracebacks."""
         return f"Role({self.name!r})"
+
+
+def never_up() -> NoEnvironmentError:
+    """The sentence for a checkout whose servers were never started."""
+    return NoEnvironmentError("This checkout has no environment yet.", hint="invoke up")
 
 
 class Checkout:

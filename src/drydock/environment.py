@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from drydock.checkout import Checkout
-from drydock.errors import DrydockError, NoEnvironmentError, RefusedError
+from drydock.checkout import Checkout, never_up
+from drydock.errors import DrydockError, RefusedError
 from drydock.settings import Settings, load
 from drydock.state import State, StateFile, create, is_copy
 
@@ -55,19 +55,29 @@ class _Elsewhere(Environment):
         self.state = replace(self.state, **changes)
 
 
-def open_existing(root: Path | None = None) -> Environment:
+def open_existing(root: Path | None = None, *, started: bool = True) -> Environment:
     """The environment that an earlier `up` made.
+
+    Args:
+        root: the checkout; found from the working directory by default.
+        started: off where one will do whose servers were never started. It has no ports, and may have branches.
 
     Raises:
         DrydockError: where there is none yet, or this folder is a copy of another checkout.
     """
     settings = load(root)
     state = StateFile(settings.folder).read()
-    if state is None or not state.engine:
-        raise NoEnvironmentError("This checkout has no environment yet.", hint="invoke up")
+    if state is None or not state.engine or (started and not state.postgres_port):
+        raise never_up()
     if is_copy(state, settings.root):
         raise DrydockError(f"This folder is a copy of {state.root}, whose environment is not ours.", hint="invoke up")
     return Environment(settings, state)
+
+
+def cluster_of(settings: Settings) -> str:
+    """The system identifier of this checkout's own cluster; empty where it has none yet. Nothing is written."""
+    state = StateFile(settings.folder).read()
+    return "" if state is None or is_copy(state, settings.root) else state.system_identifier
 
 
 def open_or_create(settings: Settings) -> tuple[Environment, str]:

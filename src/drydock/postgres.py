@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from drydock import rights
-from drydock.checkout import HOST, SUPERUSER, Role
+from drydock.checkout import HOST, SUPERUSER, Role, never_up
 from drydock.errors import NotReadyError, RefusedError
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def connect(
 
     Raises:
         NotReadyError: where it does not answer or refuses.
+        NoEnvironmentError: where it was never started, and has no port.
     """
+    if not environment.state.postgres_port:
+        raise never_up()
     try:
         connection = psycopg.connect(
             host=HOST,
@@ -83,10 +86,10 @@ def _unreachable(environment: Environment, error: psycopg.Error) -> NotReadyErro
             f"The Postgres on port {environment.state.postgres_port} refuses the passwords in .env.",
             hint="Put back the passwords this environment was created with; `invoke doctor` says who listens there.",
         )
-    reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
-    return NotReadyError(
-        f"Postgres does not answer on port {environment.state.postgres_port}: {reason}.", hint="invoke up"
-    )
+    port = environment.state.postgres_port
+    # libpq's first line has the reason behind the address; what follows are details and guesses.
+    reason = str(error).strip().partition("\n")[0].rpartition(f"port {port} failed: ")[2].rstrip(".")
+    return NotReadyError(f"Postgres does not answer on port {port}: {reason}.", hint="invoke up")
 
 
 def system_identifier(connection: Connection) -> str:

@@ -66,6 +66,7 @@ def test_without_a_yes_nothing_changes(numbers: Numbers) -> None:
     before = beside.volumes()
     refused = numbers.checkout.run("restore", "--before-xid", xids[0], code=3)
     assert re.search(r"rows of +now +then\n +numbers ", refused.stderr)
+    assert "Nothing was changed: it was not confirmed." in refused.stderr
     assert numbers.all() == [1, 2]
     assert (beside.volumes(), beside.servers()) == (before, [])
 
@@ -350,6 +351,31 @@ def test_it_works_with_a_broken_server(numbers: Numbers) -> None:
     checkout.run("restore", "--latest", "--yes")
     assert numbers.all() == [1, 2]
     assert broken in beside.volumes()
+
+
+def test_a_checkout_without_an_archive_stays_as_it_was(make_checkout: Callable[..., Checkout]) -> None:
+    """Nothing is written where there is nothing to go back in."""
+    checkout = make_checkout(ENGINE="embedded", WAL_ARCHIVE="on")
+    assert "holds no WAL archive" in checkout.run("restore", "--at", "now", code=1).stderr
+    assert not (checkout.root / ".env").exists()
+    assert not (checkout.root / ".drydock").exists()
+
+
+def test_an_environment_that_was_never_up_is_none(numbers: Numbers, make_checkout: Callable[..., Checkout]) -> None:
+    """A plan in an empty checkout records no ports: nobody else's servers are asked, and nobody is told of port 0."""
+    checkout = make_checkout(ENGINE="embedded", WAL_ARCHIVE="on")
+    shutil.copytree(numbers.checkout.root / "backups", checkout.root / "backups", dirs_exist_ok=True)
+    checkout.run("restore", "--latest", "--plan")
+    for words in (["env"], ["health"], ["status"], ["backup"], ["redis-cli", "--command", "PING"]):
+        assert "This checkout has no environment yet" in checkout.run(*words, code=1).stderr
+    checkout.run("destroy", "--yes")
+
+
+def test_a_cluster_that_does_not_exist_is_said_to(numbers: Numbers) -> None:
+    """It has no archive, and those that have one are named."""
+    told = numbers.checkout.run("restore", "--latest", "--cluster", "123", code=1).stderr
+    assert "holds no WAL archive of the cluster 123" in told
+    assert f"There are: {numbers.checkout.environment.state.system_identifier} " in told
 
 
 def test_an_empty_checkout_with_only_backups_is_enough(numbers: Numbers, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def list_branches(console: Console, json: bool = False) -> None:
     from drydock.environment import open_existing
     from drydock.recovery.restores import branches
 
-    environment = open_existing()
+    environment = open_existing(started=False)
     found = branches.every(environment.settings)
     running = {branch.name: environment.engine.beside.state(branch.volume).running for branch in found}
     data = [{**asdict(branch), "running": running[branch.name]} for branch in found]

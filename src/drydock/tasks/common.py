@@ -91,15 +91,15 @@ def settings() -> Settings:
 
 @contextmanager
 def changing(console: Console, name: str) -> Iterator[Environment]:
-    """The existing environment, with the checkout's lock held while the body changes it."""
+    """The existing environment, with the checkout's lock held while the body changes it; it may never have been up."""
     from drydock.environment import open_existing
     from drydock.lock import locked
     from drydock.recovery.upkeep import attendant
 
-    found = open_existing()
+    found = open_existing(started=False)
     with locked(found.settings.folder, name, timeout=found.settings.lock_timeout, report=console.step):
         # What was recorded before the lock was ours may be out of date.
-        environment = open_existing(found.settings.root)
+        environment = open_existing(found.settings.root, started=False)
         yield environment
     attendant.nudge(environment)
 

@@ -71,7 +71,6 @@ def check(wanted: Wanted) -> None:
 def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
     """Plan, show the plan, go back, and print what came of it; `words` are those of targets.Words."""
     from drydock.backup.restore import Dealings
-    from drydock.environment import refuse_in_production
     from drydock.recovery.plans import targets
     from drydock.recovery.plans.moments import Clock
     from drydock.recovery.restores import going_back
@@ -84,13 +83,11 @@ def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
 
     def ask(question: str) -> None:
         if not wanted.yes and not confirm(f"{question} Type yes to go on:", "yes"):
-            raise RefusedError(f"Nothing was changed. {question}", hint="Answer yes, or pass --yes.")
+            raise RefusedError("Nothing was changed: it was not confirmed.", hint="Answer yes, or pass --yes.")
 
+    _refuse_at_once(wanted)
     with _recoverable(console) as environment:
-        # A branch is made beside: nothing that is there is changed.
-        if not wanted.plan and not wanted.branch:
-            refuse_in_production(environment.settings, "restore")
-        archive = going_back.find_archive(environment, wanted.cluster)
+        archive = going_back.find_archive(environment.settings, environment.state.system_identifier, wanted.cluster)
         attempts = Attempts(environment, archive, target, clock)
         with console.phase("plan"):
             found = attempts.plan()
@@ -113,6 +110,18 @@ def go_back(console: Console, words: Mapping[str, Any], wanted: Wanted) -> None:
         problems = _problems(environment) if wanted.in_place else []
     data = {"plan": wanted.of(found).document(), **result.document(), "undo": undo.command}
     console.result(data, [*_lines(result, problems), *undo.lines])
+
+
+def _refuse_at_once(wanted: Wanted) -> None:
+    """What can be known before anything is written: a checkout without an archive stays as it was."""
+    from drydock.environment import cluster_of, refuse_in_production
+    from drydock.recovery.restores import going_back
+
+    current = settings()
+    # A branch is made beside: nothing that is there is changed.
+    if not wanted.plan and not wanted.branch:
+        refuse_in_production(current, "restore")
+    going_back.find_archive(current, cluster_of(current), wanted.cluster)
 
 
 class _Undo:
@@ -180,7 +189,7 @@ def _lines(result: WentBack, problems: Sequence[Check]) -> Iterator[str]:
     steps = ", ".join(f"{name} {seconds(value)}" for name, value in result.seconds.items())
     yield f"Went back: {steps}."
     if result.last_commit:
-        yield f"The last transaction there is of {result.last_commit} UTC."
+        yield f"The last transaction in it was committed at {result.last_commit} UTC."
     if result.branch:
         name, port = result.branch.name, result.branch.port
         yield f"It is the branch {name} on port {port}: invoke psql --branch {name}. It is not archived."

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from drydock.recovery.plans.plan import Plan
     from drydock.recovery.restores.branches import Branch
     from drydock.recovery.restores.rewind import Paused
+    from drydock.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -80,32 +81,29 @@ class WentBack:
         return asdict(self)
 
 
-def find_archive(environment: Environment, cluster: str = "") -> Archive:
-    """The archive to go back in: of the environment's cluster, of the one that is named, or the only one there is.
+def find_archive(settings: Settings, own: str, cluster: str = "") -> Archive:
+    """The archive to go back in: of the environment's own cluster, of the one that is named, or the only one there is.
 
     Raises:
         NoEnvironmentError: where there is none.
         RefusedError: where there are several, and nothing says which; where it is not the environment's own.
     """
-    settings, own = environment.settings, environment.state.system_identifier
     known = system_identifiers(settings)
     wanted = cluster or own
+    if wanted not in {"", *known} or not known:
+        which = f" of the cluster {wanted}" if wanted else ""
+        hint = f"There are: {', '.join(known)} (--cluster)." if known else "invoke backup.list shows the dumps."
+        raise NoEnvironmentError(f"{settings.backups} holds no WAL archive{which}.", hint=hint)
     if own not in {"", wanted}:
         raise RefusedError(
             f"This environment is of the cluster {own}: put in its place, {wanted} would leave no way back to it.",
             hint="In another checkout, with this one's backups/ folder; or invoke destroy before",
         )
-    if wanted in known:
-        return Archive(settings, wanted)
-    if wanted or not known:
-        which = f" of the cluster {wanted}" if wanted else ""
-        hint = f"There are: {', '.join(known)} (--cluster)." if known else "invoke backup.list shows the dumps."
-        raise NoEnvironmentError(f"{settings.backups} holds no WAL archive{which}.", hint=hint)
-    if len(known) > 1:
+    if not wanted and len(known) > 1:
         raise RefusedError(
             f"{settings.backups} holds the WAL of several clusters: {', '.join(known)}.", hint="Say which: --cluster"
         )
-    return Archive(settings, known[0])
+    return Archive(settings, wanted or known[0])
 
 
 def restore(trip: Trip) -> WentBack:
