@@ -13,6 +13,7 @@ from drydock.errors import NotReadyError, SettingsError
 from drydock.tasks.branches import BRANCH_HELP
 from drydock.tasks.common import command
 from drydock.tasks.environment import urls
+from drydock.tasks.words import WordTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ def _seen_from(branch: str) -> Environment:
     from drydock.environment import open_existing
     from drydock.recovery.restores import branches
 
-    return branches.running(open_existing(), branch)
+    return branches.running(open_existing(started=False), branch)
 
 
 def _backups(environment: Environment) -> Iterator[Check]:
@@ -96,6 +97,8 @@ def doctor(console: Console, json: bool = False) -> None:
         "lines": "How many lines of each.",
         "follow": "Go on with new lines; Ctrl-C ends.",
     },
+    klass=WordTask,
+    positional=["service"],
 )
 def logs(console: Console, service: str = "", lines: int = 50, follow: bool = False, json: bool = False) -> None:
     """Show what the servers wrote."""
@@ -104,10 +107,10 @@ def logs(console: Console, service: str = "", lines: int = 50, follow: bool = Fa
 
     if service and service not in {*SERVICES, ARCHIVER}:
         raise SettingsError(f"There is no service {service!r}; there are {', '.join(SERVICES)} and {ARCHIVER}.")
+    if lines < 0:
+        raise SettingsError(f"There are no {lines} lines.", hint="invoke logs --lines 50")
     if follow and (json or not service):
-        raise SettingsError(
-            "--follow needs one --service and goes without --json.", hint="invoke logs --service postgres --follow"
-        )
+        raise SettingsError("--follow needs one service and goes without --json.", hint="invoke logs postgres --follow")
     engine = open_existing().engine
     if follow:
         stream(engine.logs(service, lines=lines, follow=True))

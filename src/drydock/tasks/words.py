@@ -51,7 +51,7 @@ class WordTask(Task):  # type: ignore[type-arg]
         """The task's arguments."""
         return [
             OptionalWord(names=(arg.name or "", *arg.nicknames), help=arg.help, default=arg.default, positional=True)
-            if arg.positional and arg.default
+            if arg.positional and arg.default is not None
             else arg
             for arg in super().get_arguments(ignore_unknown_help)
         ]
