@@ -286,5 +286,5 @@ def rename(connection: postgres.Connection, old: str, new: str) -> None:
         connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
     except errors.ObjectInUse as error:
         raise DrydockError(
-            f"{old} is still in use: {error.diag.message_detail}.", hint="Close the sessions, then try again."
+            f"{old} is still in use: {error.diag.message_detail}", hint="Close the sessions, then try again."
         ) from error

@@ -6,6 +6,8 @@ import psycopg
 import pytest
 
 from drydock import postgres, template
+from drydock.errors import DrydockError
+from drydock.template import _rename
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -170,3 +172,14 @@ def test_unknown_size_is_refused(shop: Checkout) -> None:
     """A size that does not exist is named with those that do."""
     for task in ("reset", "seed"):
         assert "small, medium, large" in shop.run(task, "--size", "giant", code=2).stderr
+
+
+def test_who_is_in_the_way_of_a_rename(scratch: Checkout) -> None:
+    """The server's own sentence says it, with one full stop."""
+    environment = scratch.environment
+    with (
+        postgres.connect(environment, environment.superuser, "template1"),
+        postgres.administer(environment) as connection,
+        pytest.raises(DrydockError, match=r"is still in use: There is 1 other session using the database\.$"),
+    ):
+        _rename(connection, "template1", "template2")

@@ -4,11 +4,14 @@ import json
 import shlex
 import shutil
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from drydock import ports, postgres
+from drydock.errors import NotReadyError
 from drydock.settings import read_dotenv
 from tests.checkout import ROOT, Checkout
 
@@ -120,10 +123,12 @@ def test_words_for_the_servers_clients(ready: Checkout) -> None:
 
 
 def test_logs_of_both_servers(ready: Checkout) -> None:
-    """Each server's last lines are shown with its name, or as JSON."""
+    """Each server's last lines are shown with its name, or as JSON; one server's where it is named."""
     assert {"postgres", "redis"} == {line.split(" |")[0] for line in ready.run("logs").stdout.splitlines()}
     found = ready.json("logs", "--service", "postgres", "--lines", "5")
     assert 1 <= len(found["postgres"]) <= 5
+    assert ready.json("logs", "postgres", "--lines", "5").keys() == {"postgres"}
+    assert "There are no -3 lines" in ready.run("logs", "--lines", "-3", code=2).stderr
     assert "no service 'mysql'" in ready.run("logs", "--service", "mysql", code=2).stderr
 
 
@@ -216,3 +221,15 @@ def test_json_errors_are_documents(checkout: Checkout) -> None:
     """With --json an error is a document too, and the exit code the same."""
     document = json.loads(checkout.run("status", "--json", code=1).stdout)
     assert document["hint"] == "invoke up"
+
+
+def test_why_postgres_does_not_answer(scratch: Checkout) -> None:
+    """The sentence has the reason, not what libpq asks or tells beside."""
+    environment = scratch.environment
+    with pytest.raises(
+        NotReadyError, match=r"^Postgres does not answer on port \d+: FATAL:  database \"x\" does not exist\.$"
+    ):
+        postgres.connect(environment, environment.app, "x")
+    environment.state = replace(environment.state, postgres_port=ports.pick("nobody listens"))
+    with pytest.raises(NotReadyError, match=r"^Postgres does not answer on port \d+: Connection refused\.$"):
+        postgres.connect(environment, environment.app)
