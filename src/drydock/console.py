@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drydock.checks import Status
+from drydock.settings import colourless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -167,7 +168,7 @@ def transient(text: str) -> Iterator[None]:
 def _sign(status: Status) -> str:
     """The sign of a status: its shape says it too, not its colour alone."""
     signs = SIGNS if (sys.stderr.encoding or "").lower().startswith("utf") else PLAIN_SIGNS
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or colourless():
         return signs[status]
     return f"\x1b[{COLOURS[status]}m{signs[status]}\x1b[0m"
 

@@ -207,6 +207,11 @@ def kill_at() -> str:
     return os.environ.get("DRYDOCK_KILL_AT", "")
 
 
+def colourless() -> bool:
+    """True where the user wants no colours: NO_COLOR is not empty (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The process environment for a child process, with `extra` on top."""
     return {**os.environ, **extra}

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from tests.checkout import Checkout
 
 
-def typed(checkout: Checkout, words: list[str], answer: str) -> tuple[int, str]:
+def typed(checkout: Checkout, words: list[str], answer: str, **variables: str) -> tuple[int, str]:
     """Run `invoke` on a pseudo-terminal, answer its first question, and return exit code and screen."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "invoke", *words]
-    process = subprocess.Popen(
-        command, cwd=checkout.root, env=checkout.environ, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    environ = {**checkout.environ, **variables}
+    process = subprocess.Popen(command, cwd=checkout.root, env=environ, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     screen, answered = "", False
     while True:
@@ -51,8 +50,9 @@ def test_destroy_asks_for_the_name(make_checkout: Callable[..., Checkout], embed
 
 
 def test_a_terminal_gets_colours_and_a_pipe_does_not(scratch: Checkout) -> None:
-    """The same status, with and without escape sequences."""
-    assert "\x1b[32m" in typed(scratch, ["status"], "")[1]
+    """The same status, with and without escape sequences; NO_COLOR takes the colours away unless it is empty."""
+    assert "\x1b[32m" in typed(scratch, ["status"], "", NO_COLOR="")[1]
+    assert "\x1b[32m" not in typed(scratch, ["status"], "", NO_COLOR="1")[1]
     assert "\x1b" not in scratch.run("status").stdout
 
 
