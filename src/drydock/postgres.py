@@ -93,7 +93,7 @@ def _unreachable(environment: Environment, error: psycopg.Error) -> NotReadyErro
 
 
 def system_identifier(connection: Connection) -> str:
-    """The cluster's identity, made by initdb and kept by physical copies (manual 9.27.9)."""
+    """The cluster's identity, made by initdb and kept by physical copies (manual 9.26, Control Data Functions)."""
     row = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
     assert row is not None
     return str(row[0])

@@ -1,6 +1,6 @@
 """Positions in the WAL, the segments it is cut into, and the timelines that branch off: names and arithmetic.
 
-PostgreSQL manual 30.6 (WAL Internals) and 26.3.6 (Timelines); src/include/access/xlog_internal.h.
+PostgreSQL manual 30.6 (WAL Internals) and 26.3.5 (Timelines); src/include/access/xlog_internal.h.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Making marks: a restore point in the WAL, proven to be in the archive before it is written down as a mark.
 
-A restore point is a record of the WAL (pg_create_restore_point, manual 9.27.1). It counts once the archiver has it on
+A restore point is a record of the WAL (pg_create_restore_point, manual 9.27.3). It counts once the archiver has it on
 disk. A mark with a name of its own is proven further: its segment is finished, packed and hashed. The marks that tasks
 leave before they change anything only wait for the archiver, since everybody would wait with them.
 """
