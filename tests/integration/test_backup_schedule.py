@@ -127,6 +127,7 @@ def test_on_and_off_leave_the_crontab_as_it_was(scheduled: Checkout, crontab: Ca
     assert crontab() == THEIRS
     assert scheduled.json("backup.schedule", "off") == {"was_on": False}
     assert scheduled.json("backup.schedule", "show") == {"schedule": None}
+    assert scheduled.json("backup.scheduled")["detail"] == "there is no schedule"
 
 
 def test_two_checkouts_share_a_crontab(

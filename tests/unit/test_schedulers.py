@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +133,11 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch,
         choose("cron")
     with pytest.raises(EngineError, match=r"Nothing here.*No systemd user session.*no crontab"):
         choose("auto")
+
+
+def test_a_cron_that_does_not_run_comes_with_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crontab is taken although nothing reads it: what starts the daemon is told with that."""
+    monkeypatch.setattr(psutil, "process_iter", lambda _attributes: [])
+    detail, fix = cron.Cron().caution() or ("", "")
+    assert "no cron daemon is running" in detail
+    assert fix == "sudo service cron start"

@@ -78,7 +78,7 @@ def scheduled(console: Console, json: bool = False) -> None:
     from drydock.lock import locked
 
     current = settings()
-    run = work.Run("not due", "no backup is due")
+    run = work.Run("not due", "no backup is due" if automation.read(current) else "there is no schedule")
     if work.pending(current, datetime.now(UTC)):
         try:
             with locked(automation.folder(current), "backup.scheduled", timeout=0, report=console.step):
@@ -142,7 +142,7 @@ def _turn_on(console: Console, when: str, at: str) -> None:
     for name in automation.overlooked():
         console.note(f"{name} is set in this shell alone; scheduled backups see .env only")
     if caution := known()[record.scheduler].caution():
-        console.note(caution)
+        console.note(": ".join(caution))
     _tell(console, record)
 
 

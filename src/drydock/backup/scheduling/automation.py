@@ -171,7 +171,7 @@ def _complaints(environment: Environment, record: Record) -> Iterator[tuple[str,
     if record.result.startswith("failed"):
         yield f"the last one {record.result}", f"cat {word(folder(environment.settings) / LOG)}"
     if caution := scheduler.caution():
-        yield caution, ""
+        yield caution
 
 
 def overlooked() -> list[str]:

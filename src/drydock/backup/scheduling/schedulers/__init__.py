@@ -42,8 +42,8 @@ class Scheduler(Protocol):
         """Why it cannot be used here, as one sentence; empty where it can."""
         ...
 
-    def caution(self) -> str:
-        """What keeps its jobs from being started for now, as one sentence; empty where nothing does."""
+    def caution(self) -> tuple[str, str] | None:
+        """What keeps its jobs from being started for now, and the command that helps; None where nothing does."""
         ...
 
     def install(self, job: Job) -> None:

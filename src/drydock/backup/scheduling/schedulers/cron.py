@@ -34,13 +34,15 @@ class Cron:
         """Why it cannot be used here."""
         return "" if shutil.which("crontab") else "There is no crontab command."
 
-    def caution(self) -> str:
+    def caution(self) -> tuple[str, str] | None:
         """A crontab is also taken where no daemon reads it."""
         import psutil
 
         # A daemon that ends while it is looked at is none that runs.
         names = {process.info["name"] for process in psutil.process_iter(["name"])}
-        return "" if names & DAEMONS else "no cron daemon is running, and nothing is started until one does"
+        if names & DAEMONS:
+            return None
+        return "no cron daemon is running, and nothing is started until one does", "sudo service cron start"
 
     def install(self, job: Job) -> None:
         """Put the block in, in place of the one there was."""

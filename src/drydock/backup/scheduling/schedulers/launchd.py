@@ -26,9 +26,8 @@ class Launchd:
         """Why it cannot be used here."""
         return "" if sys.platform == "darwin" else "launchd is macOS's."
 
-    def caution(self) -> str:
+    def caution(self) -> None:
         """Agents run while the user is logged in, as does nearly everything on a Mac."""
-        return ""
 
     def install(self, job: Job) -> None:
         """Write the agent and load it."""

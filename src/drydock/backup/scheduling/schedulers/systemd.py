@@ -28,12 +28,12 @@ class Systemd:
             return ""
         return "No systemd user session answers."
 
-    def caution(self) -> str:
+    def caution(self) -> tuple[str, str] | None:
         """A user's manager ends with the last session, unless it may linger (loginctl(1))."""
         user = getpass.getuser()
         if Path("/var/lib/systemd/linger", user).exists():
-            return ""
-        return f"timers run while you are logged in; to have them run always: loginctl enable-linger {user}"
+            return None
+        return "timers run only while you are logged in", f"loginctl enable-linger {user}"
 
     def install(self, job: Job) -> None:
         """Write the timer and its service, and start it."""
