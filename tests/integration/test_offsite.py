@@ -24,8 +24,10 @@ from drydock.backup.offsite import object_store, remote
 from drydock.backup.offsite.object_store import RepositoryError, UnreachableError
 from drydock.backup.offsite.pull import pull
 from drydock.backup.offsite.push import push
+from drydock.backup.offsite.remote import Listed
 from drydock.backup.packing import unpack
 from drydock.errors import BusyError, DrydockError, SettingsError
+from drydock.tasks.backup_offsite import _row
 from tests import small_disk
 from tests.backups import NOW, make_packed, prove
 from tests.checkout import Checkout
@@ -730,6 +732,11 @@ def test_the_tasks_on_a_team_s_day(checkout: Checkout, tmp_path: Path, own_s3: S
     assert other.json("backup.pull")["repaired"] == []
     assert content(Catalogue(other.root / "backups/dumps").find("latest")) == content(second)
     assert SECRET not in said.stdout + said.stderr
+
+
+def test_a_backup_may_have_one_row() -> None:
+    """The listing has words for people."""
+    assert [_row(Listed(name="friday", rows=rows))[2] for rows in (0, 1, 1194)] == ["0 rows", "1 row", "1,194 rows"]
 
 
 def test_one_damaged_backup_does_not_keep_the_others_here(checkout: Checkout, own_s3: Store) -> None:

@@ -179,7 +179,7 @@ def _row(item: Listed) -> tuple[str, ...]:
     return (
         item.name,
         size(item.size),
-        f"{item.rows:,} rows",
+        f"{item.rows:,} {'row' if item.rows == 1 else 'rows'}",
         "proven" if item.proven else "unproven",
         "encrypted" if item.encrypted else "not encrypted",
     )
