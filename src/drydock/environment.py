@@ -67,10 +67,12 @@ def open_existing(root: Path | None = None, *, started: bool = True) -> Environm
     """
     settings = load(root)
     state = StateFile(settings.folder).read()
-    if state is None or not state.engine or (started and not state.postgres_port):
+    if state is None or not state.engine:
         raise never_up()
     if is_copy(state, settings.root):
         raise DrydockError(f"This folder is a copy of {state.root}, whose environment is not ours.", hint="invoke up")
+    if started and not state.postgres_port:
+        raise never_up()
     return Environment(settings, state)
 
 
