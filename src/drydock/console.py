@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from drydock.checks import Status
@@ -148,6 +149,11 @@ def size(value: float) -> str:
             return f"{value:.0f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def local(moment: str) -> str:
+    """A moment (ISO 8601, with its offset) on this machine's clock, with the offset of that: for people."""
+    return datetime.fromisoformat(moment).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -174,7 +175,9 @@ def test_a_mark_is_proven_before_it_is_written(shop: Checkout) -> None:
     packed = Catalogue(archive).find(found.part, stored[0].segment)
     assert packed
     assert packed.size == stored[0].path.stat().st_size
-    assert "friday" in shop.run("mark.list").stdout
+    # As the person's clock has it, with its offset.
+    listed = shop.run("mark.list", TZ="Asia/Kolkata").stdout
+    assert re.search(r"^friday +\d{4}-\d\d-\d\d [\d:]{8}\+05:30 ", listed, re.MULTILINE)
 
 
 def test_a_taken_name_is_refused_until_it_is_to_be_moved(shop: Checkout) -> None:

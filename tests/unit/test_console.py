@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,20 @@ def test_durations_for_people(value: float, expected: str) -> None:
 def test_sizes_for_people(value: float, expected: str) -> None:
     """Decimal units, as disks are sold."""
     assert console.size(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"), [("UTC", "2026-07-01 12:00:00+00:00"), ("Asia/Kolkata", "2026-07-01 17:30:00+05:30")]
+)
+def test_moments_for_people(zone: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the clock of this machine, with its offset."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert console.local("2026-07-01T12:00:00.123456+00:00") == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_columns_are_aligned() -> None:

@@ -57,7 +57,7 @@ def test_the_cheapest_way_that_is_open(what: Entry, there: Situation, way: Way) 
     [
         (
             entry(Kind.IN_PLACE, mark="", unmarked="WAL_ARCHIVE is off"),
-            "The reset of 2026-11-21 10:00:00 UTC cannot be undone: WAL_ARCHIVE",
+            "The reset of 2026-11-2[012] .* cannot be undone: WAL_ARCHIVE",
         ),
         (entry(Kind.IN_PLACE, mark="gone"), "its mark is gone"),
         (entry(Kind.DATABASES, mark="gone"), "the database it kept was replaced by a later one, and its mark is gone"),

@@ -59,13 +59,13 @@ def drop(console: Console, name: str, yes: bool = False, json: bool = False) -> 
 
 
 def _lines(found: list[Branch], running: dict[str, bool]) -> Iterator[str]:
-    from drydock.console import table
+    from drydock.console import local, table
 
     if not found:
         yield "No branches. One is made by: invoke restore --at TIME --branch NAME"
         return
     states = {True: "running", False: "stopped"}
-    rows = [(b.name, b.moment, str(b.port), states[running[b.name]], b.made) for b in found]
+    rows = [(b.name, b.moment, str(b.port), states[running[b.name]], local(b.made)) for b in found]
     yield from table([("branch", "went back to", "port", "server", "made"), *rows])
 
 

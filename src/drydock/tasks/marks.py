@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
-from drydock.console import table
+from drydock.console import local, table
 from drydock.tasks.common import changing, command
 from drydock.tasks.words import WordTask
 
@@ -58,7 +58,7 @@ def list_(console: Console, json: bool = False) -> None:
 
 
 def _row(mark: Mark) -> tuple[str, ...]:
-    return mark.name, f"{mark.made[:19].replace('T', ' ')} UTC", str(mark.kind), mark.lsn
+    return mark.name, local(mark.made), str(mark.kind), mark.lsn
 
 
 def group() -> Collection:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from drydock.console import local
 from drydock.errors import DrydockError, RefusedError, word
 from drydock.files import write_atomic
 
@@ -65,7 +66,7 @@ class Entry:
     @property
     def title(self) -> str:
         """The change in a few words."""
-        return f"{self.task} of {self.when[:19].replace('T', ' ')} UTC"
+        return f"{self.task} of {local(self.when)}"
 
 
 @dataclass(frozen=True)
