@@ -22,9 +22,7 @@ SUFFIX = "_restored"
 LONGEST = 63  # bytes of a name (manual 4.1.1)
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
     WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
-_KEY = """SELECT array_agg(a.attname ORDER BY k.n) FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(num, n)
-    JOIN pg_attribute a ON a.attnum = k.num WHERE i.indrelid = %s::regclass AND i.indisprimary
-    AND a.attrelid = i.indrelid"""
+_KEY = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'"
 
 
 def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
@@ -121,10 +119,8 @@ def _bring(then: Connection, now: Connection, name: str, environment: Environmen
 
 def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: str, environment: Environment) -> None:
     """The primary key, and the owner, once the rows are there."""
-    (key,) = then.execute(_KEY, (quoted,)).fetchone() or (None,)
-    if isinstance(key, list):
-        columns = sql.SQL(", ").join(map(sql.Identifier, key))
-        now.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(target, columns))
+    for (key,) in then.execute(_KEY, (quoted,)):
+        now.execute(sql.SQL("ALTER TABLE {} ADD {}").format(target, sql.SQL(str(key))))
     now.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(target, sql.Identifier(environment.owner.name)))
 
 

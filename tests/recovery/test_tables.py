@@ -1,0 +1,43 @@
+"""Single tables of an earlier moment: keys, schemas, inheritance, triggers and what does not fit any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import timeline
+from tests.checkout import Checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.timeline import Numbers
+
+
+@pytest.fixture(scope="module")
+def numbers(any_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Numbers]:
+    """A checkout of this module's own, archived: what is under test is the same on either engine."""
+    checkout = Checkout(tmp_path_factory.mktemp("tables") / "shop", ENGINE=any_engine, WAL_ARCHIVE="on")
+    yield timeline.archived(checkout)
+    checkout.remove()
+
+
+def moved_on(numbers: Numbers, before: str, after: str, *, role: str = "owner") -> tuple[str, ...]:
+    """Execute the first statements, then the others; returns the words that go back to between them."""
+    numbers.checkout.query(before, role=role)
+    numbers.checkout.query("DELETE FROM numbers")
+    xid = numbers.add(1)
+    numbers.checkout.query(after)
+    numbers.archived()
+    return ("restore", "--before-xid", xid)
+
+
+def test_a_primary_key_comes_back_as_it_was(numbers: Numbers) -> None:
+    """Columns that it only includes, and that it may be deferred, are not lost."""
+    words = moved_on(
+        numbers, "CREATE TABLE inc (id int, v text, PRIMARY KEY (id) INCLUDE (v) DEFERRABLE)", "DROP TABLE inc"
+    )
+    numbers.checkout.run(*words, "--table", "inc")
+    query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'inc_restored'::regclass"
+    assert numbers.checkout.query(query) == [("PRIMARY KEY (id) INCLUDE (v) DEFERRABLE",)]
