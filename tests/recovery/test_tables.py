@@ -41,3 +41,23 @@ def test_a_primary_key_comes_back_as_it_was(numbers: Numbers) -> None:
     numbers.checkout.run(*words, "--table", "inc")
     query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'inc_restored'::regclass"
     assert numbers.checkout.query(query) == [("PRIMARY KEY (id) INCLUDE (v) DEFERRABLE",)]
+
+
+def test_a_dropped_schema_comes_back_as_its_owners(numbers: Numbers) -> None:
+    """Where that role is gone, or never was the owner's, the owner can read the tables all the same."""
+    checkout = numbers.checkout
+    schemas = ("own", "other", "orphan")
+    checkout.query("CREATE ROLE somebody; CREATE ROLE gone")
+    words = moved_on(
+        numbers,
+        "CREATE SCHEMA own AUTHORIZATION app_owner; CREATE SCHEMA other AUTHORIZATION somebody;"
+        "CREATE SCHEMA orphan AUTHORIZATION gone;"
+        + ";".join(f"CREATE TABLE {s}.t AS SELECT 1 AS one" for s in schemas),
+        f"DROP SCHEMA {', '.join(schemas)} CASCADE; DROP ROLE gone",
+        role="superuser",
+    )
+    checkout.run(*words, *(word for schema in schemas for word in ("--table", f"{schema}.t")))
+    for schema in schemas:
+        assert checkout.query(f"SELECT one FROM {schema}.t_restored", role="owner") == [(1,)]
+    owners = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname IN ('own', 'other', 'orphan') ORDER BY 1"
+    assert checkout.query(owners) == [("app_owner",), ("app_owner",), ("somebody",)]

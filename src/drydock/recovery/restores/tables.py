@@ -23,6 +23,7 @@ LONGEST = 63  # bytes of a name (manual 4.1.1)
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
     WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 _KEY = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'"
+_SCHEMA = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = %s"
 
 
 def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
@@ -106,7 +107,7 @@ def _bring(then: Connection, now: Connection, name: str, environment: Environmen
         )
         for column, kind, required in columns
     ]
-    now.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+    _ensure_schema(then, now, schema, environment.owner.name)
     now.execute(sql.SQL("CREATE TABLE {} ({})").format(target, sql.SQL(", ").join(definitions)))
     out = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT (FORMAT binary)").format(source)
     into = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)
@@ -115,6 +116,21 @@ def _bring(then: Connection, now: Connection, name: str, environment: Environmen
             writing.write(chunk)
     _finish(then, now, target, quoted, environment)
     return brought
+
+
+def _ensure_schema(then: Connection, now: Connection, schema: str, owner: str) -> None:
+    """A schema that is gone belongs to whom it belonged then, if there is such a role; the owner may use it anyway."""
+    if now.execute(_SCHEMA, (schema,)).rowcount:
+        return
+    ((former,),) = then.execute(_SCHEMA, (schema,)).fetchall()
+    known = now.execute("SELECT FROM pg_roles WHERE rolname = %s", (former,)).rowcount
+    names = {
+        "schema": sql.Identifier(schema),
+        "role": sql.Identifier(str(former) if known else owner),
+        "owner": sql.Identifier(owner),
+    }
+    for statement in ("CREATE SCHEMA {schema} AUTHORIZATION {role}", "GRANT USAGE ON SCHEMA {schema} TO {owner}"):
+        now.execute(sql.SQL(statement).format(**names))
 
 
 def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: str, environment: Environment) -> None:
