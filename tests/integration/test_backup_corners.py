@@ -132,7 +132,7 @@ def test_partitions_come_with_what_refers_to_them(shop: Checkout) -> None:
     assert shop.query("SELECT id FROM yards ORDER BY 1") == [(1,), (20,)]
     make(shop, "DELETE FROM ships", "DELETE FROM yards_1")
     told = shop.run("restore", whole, "--table", "ships", code=1).stderr
-    assert "1 rows of ships would refer to no row of yards" in told
+    assert "1 row of ships would refer to no row of yards" in told
 
 
 def test_a_partitioned_table_is_named_like_any_other(shop: Checkout) -> None:

@@ -6,12 +6,12 @@ import dataclasses
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from drydock import attached, postgres, template
-from drydock.backup import contents, encryption, load, scratch, selection, table_names, writer
+from drydock.backup import contents, encryption, foreign_keys, load, scratch, selection, table_names, writer
 from drydock.backup.dump import CONTENTS
 from drydock.backup.restore import Restored
 from drydock.errors import DrydockError, RefusedError
@@ -35,19 +35,6 @@ _NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
     FROM (SELECT %(table)s::regclass UNION SELECT pg_partition_ancestors(%(table)s::regclass)) t(relation)
     JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_sequence s ON s.seqrelid = pg_get_serial_sequence(t.relation::text, a.attname)::regclass"""
-# Each foreign key from or to one of the tables, or what they are partitions of, as the query that counts the rows which
-# refer to nothing. A key to a partitioned table has one to each partition below it, which says nothing by itself.
-_KEYS = """WITH chosen AS (
-        SELECT t::oid AS relation FROM unnest(%(tables)s::regclass[]) t
-        UNION SELECT a::oid FROM unnest(%(tables)s::regclass[]) t, pg_partition_ancestors(t) a)
-    SELECT c.conname, c.conrelid::regclass::text, c.confrelid::regclass::text,
-        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(c.conkey) WITH ORDINALITY k(num, n)
-         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
-        (SELECT array_agg(attname::text ORDER BY n) FROM unnest(c.confkey) WITH ORDINALITY k(num, n)
-         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num)
-    FROM pg_constraint c LEFT JOIN pg_constraint above ON above.oid = c.conparentid
-    WHERE c.contype = 'f' AND above.conrelid IS DISTINCT FROM c.conrelid
-    AND (c.conrelid IN (TABLE chosen) OR c.confrelid IN (TABLE chosen))"""
 
 
 def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: Sequence[str]) -> Restored:
@@ -172,6 +159,7 @@ def _replace(
         contents.prepare(here)
         columns = {table: _columns(there, here, table, beside) for table in tables}
         with here.transaction():
+            before = foreign_keys.allowed(here, tables)
             here.execute("SET LOCAL session_replication_role = replica")
             for table, names in columns.items():
                 here.execute(sql.SQL("DELETE FROM ONLY {}").format(table_names.identifier(table)))
@@ -179,7 +167,7 @@ def _replace(
             for table in tables:
                 _move_sequences(here, table)
             here.execute("SET LOCAL session_replication_role = origin")
-            _refuse_orphans(here, tables, beside)
+            foreign_keys.refuse_more(here, before, beside)
 
 
 def _columns(there: Connection, here: Connection, table: str, beside: str) -> list[str]:
@@ -219,41 +207,6 @@ def _move_sequences(here: Connection, table: str) -> None:
                 table_names.identifier(table),
             )
         )
-
-
-def _refuse_orphans(here: Connection, tables: list[str], beside: str) -> None:
-    """Stop where a row refers to one that is not there.
-
-    Raises:
-        DrydockError: naming the foreign keys and how many rows break them; nothing is changed.
-    """
-    broken = []
-    for name, child, parent, columns, others in here.execute(
-        _KEYS, {"tables": [table_names.quoted(t) for t in tables]}
-    ).fetchall():
-        count = _orphans(here, str(child), str(parent), columns, others)
-        if count:
-            mine, theirs = (str(table).removeprefix("public.") for table in (child, parent))
-            broken.append(f"{count:,} rows of {mine} would refer to no row of {theirs} ({name})")
-    if broken:
-        raise DrydockError(
-            f"These tables do not fit the others as they are now: {'; '.join(broken)}.",
-            hint=f"Name the other tables too (--table), or restore beside: {beside}.",
-        )
-
-
-def _orphans(here: Connection, child: str, parent: str, columns: Any, others: Any) -> int:
-    pairs = list(zip(columns, others, strict=True))
-    match = sql.SQL(" AND ").join(
-        sql.SQL("c.{} = p.{}").format(sql.Identifier(mine), sql.Identifier(theirs)) for mine, theirs in pairs
-    )
-    given = sql.SQL(" AND ").join(sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(mine)) for mine, _ in pairs)
-    # The names come from regclass, which quotes them where needed.
-    query = sql.SQL("SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
-        sql.SQL(child), given, sql.SQL(parent), match
-    )
-    row: Any = here.execute(query).fetchone()
-    return int(row[0])
 
 
 def _compare(
