@@ -54,3 +54,23 @@ def test_a_foreign_key_is_about_the_rows_of_its_two_tables_alone(shop: Checkout)
     shop.query("INSERT INTO bases VALUES (1); INSERT INTO users_of VALUES (1)")
     told = shop.run("restore", name, "--table", "bases", code=1).stderr
     assert "1 row of users_of would refer to no row of bases (users_of_base_fkey)." in told
+
+
+def test_a_table_that_others_inherit_from_comes_with_them(shop: Checkout) -> None:
+    """Through all levels, in a backup of single tables and out of any; child tables that came since are named."""
+    whole = backup(
+        shop,
+        "CREATE TABLE trees (id int); CREATE TABLE oaks () INHERITS (trees); CREATE TABLE cork_oaks () INHERITS (oaks);"
+        "INSERT INTO trees VALUES (1); INSERT INTO oaks VALUES (2); INSERT INTO cork_oaks VALUES (3)",
+    )
+    every = ["public.cork_oaks", "public.oaks", "public.trees"]
+    part = shop.json("backup", "--table", "trees")
+    assert part["tables_only"] == every
+    for name in (whole, part["name"]):
+        shop.query("DELETE FROM trees")
+        assert sorted(shop.json("restore", name, "--table", "trees")["tables"]) == every
+        assert shop.query("SELECT id FROM trees ORDER BY 1") == [(1,), (2,), (3,)]
+    shop.query("CREATE TABLE elms () INHERITS (trees); CREATE TABLE bonsais () INHERITS (cork_oaks)", role="owner")
+    told = shop.run("restore", whole, "--table", "trees", code=1).stderr
+    assert "public.trees has got child tables since (public.bonsais, public.elms), whose rows would stay" in told
+    assert "has got child tables since" in shop.run("restore", whole, "--table", "cork_oaks", code=1).stderr

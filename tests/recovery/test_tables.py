@@ -61,3 +61,16 @@ def test_a_dropped_schema_comes_back_as_its_owners(numbers: Numbers) -> None:
         assert checkout.query(f"SELECT one FROM {schema}.t_restored", role="owner") == [(1,)]
     owners = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname IN ('own', 'other', 'orphan') ORDER BY 1"
     assert checkout.query(owners) == [("app_owner",), ("app_owner",), ("somebody",)]
+
+
+def test_a_table_that_others_inherit_from_comes_with_them(numbers: Numbers) -> None:
+    """Beside them each, and in place."""
+    checkout = numbers.checkout
+    words = moved_on(
+        numbers,
+        "CREATE TABLE trees (id int); CREATE TABLE oaks () INHERITS (trees); INSERT INTO oaks VALUES (2)",
+        "DELETE FROM trees",
+    )
+    assert checkout.json(*words, "--table", "trees")["tables"] == ["public.oaks_restored", "public.trees_restored"]
+    checkout.run(*words, "--table", "trees", "--replace", "--yes")
+    assert checkout.query("SELECT id FROM trees") == [(2,)]

@@ -19,12 +19,19 @@ _REFERENCES = b"""SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_con
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
     WHERE k.contype = 'f'"""
-# Each with those below it, through all levels, that are not partitioned themselves.
-_PARTITIONS = b"""SELECT n.nspname, c.relname, ln.nspname, l.relname
+# Each partitioned table with those below it, through all levels, that are not partitioned themselves; and each table
+# that others inherit from with itself and those, but for temporary tables and foreign ones, whose rows are elsewhere.
+_MEMBERS = b"""WITH RECURSIVE below AS (
+        SELECT oid AS top, oid AS relation FROM pg_class WHERE relkind = 'r' AND NOT relispartition AND relhassubclass
+        UNION SELECT top, inhrelid FROM below JOIN pg_inherits ON inhparent = relation)
+    SELECT n.nspname, c.relname, mn.nspname, m.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf) t ON true
-    LEFT JOIN pg_class l ON l.oid = t.relid LEFT JOIN pg_namespace ln ON ln.oid = l.relnamespace
-    WHERE c.relkind = 'p' ORDER BY 1, 2, 3, 4"""
+    LEFT JOIN LATERAL (
+        SELECT relid AS member FROM pg_partition_tree(c.oid) WHERE c.relkind = 'p' AND isleaf
+        UNION ALL SELECT b.relation FROM below b JOIN pg_class k ON k.oid = b.relation
+        WHERE b.top = c.oid AND k.relkind = 'r' AND k.relpersistence <> 't') t ON true
+    LEFT JOIN pg_class m ON m.oid = t.member LEFT JOIN pg_namespace mn ON mn.oid = m.relnamespace
+    WHERE c.relkind = 'p' OR m.oid IS NOT NULL AND c.relpersistence <> 't' ORDER BY 1, 2, 3, 4"""
 
 
 @dataclass(frozen=True)
@@ -33,21 +40,22 @@ class Relations:
 
     Attributes:
         tables: those with rows of their own.
-        partitions: of each partitioned table, those that have its rows.
+        members: of each partitioned table the partitions that have its rows; of each table that others inherit from
+            itself and those.
         views: materialized ones, whose rows are computed from those of tables.
     """
 
     tables: Sequence[str]
-    partitions: Mapping[str, Sequence[str]]
+    members: Mapping[str, Sequence[str]]
     views: Collection[str]
 
 
 def relations(connection: Connection) -> Relations:
     """What there is in the connected database."""
-    partitions: dict[str, list[str]] = {}
-    for table, partition in _pairs(connection, _PARTITIONS):
-        partitions.setdefault(table, []).extend([partition] if partition else [])
-    return Relations(contents.table_names(connection), partitions, contents.view_names(connection))
+    members: dict[str, list[str]] = {}
+    for table, member in _pairs(connection, _MEMBERS):
+        members.setdefault(table, []).extend([member] if member else [])
+    return Relations(contents.table_names(connection), members, contents.view_names(connection))
 
 
 def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], there: Relations) -> list[str]:
@@ -66,7 +74,7 @@ def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], there
 
 
 def chosen(wanted: Sequence[str], there: Relations) -> list[str]:
-    """The tables with the rows that are wanted: of a partitioned one its partitions.
+    """The tables with the rows that are wanted: of a partitioned one its partitions, and what inherits from others.
 
     Raises:
         DrydockError: where there is no table of such a name, or no rows of it.
@@ -81,7 +89,7 @@ def known(text: str, there: Relations) -> str:
     Raises:
         DrydockError: where there is none such, naming what is near.
     """
-    everything = [*there.tables, *there.partitions]
+    everything = [*there.tables, *there.members]
     for candidate in readings(text):
         if candidate in everything:
             return candidate
@@ -97,30 +105,37 @@ def known(text: str, there: Relations) -> str:
     )
 
 
-def refuse_new_partitions(wanted: Sequence[str], then: Relations, now: Relations) -> None:
-    """Stop where a partitioned table that is wanted as a whole has got partitions since: their rows would stay.
+def refuse_new_members(wanted: Sequence[str], then: Relations, now: Relations) -> None:
+    """Stop where a table that is wanted has got partitions or child tables since: their rows would stay.
 
     Raises:
         DrydockError: naming them.
     """
-    for table in {known(text, then) for text in wanted} & then.partitions.keys():
-        if new := sorted(set(now.partitions.get(table, ())) - set(then.partitions[table])):
+    for table in {known(text, then) for text in wanted}:
+        if new := sorted({*now.members.get(table, ())} - {table, *then.members.get(table, ())}):
+            inherited = table in now.tables
             raise DrydockError(
-                f"{table} has got partitions since ({', '.join(new)}), whose rows would stay.",
-                hint="Name the partitions to bring back, or restore beside.",
+                f"{table} has got {'child tables' if inherited else 'partitions'} since ({', '.join(new)}),"
+                " whose rows would stay.",
+                hint="Restore beside." if inherited else "Name the partitions to bring back, or restore beside.",
             )
 
 
 def _with_rows(table: str, there: Relations) -> Sequence[str]:
-    """The table itself, or the partitions that have its rows."""
-    if table in there.tables:
+    """The table itself, or those that have its rows."""
+    if table not in there.members:
         return [table]
-    partitions = there.partitions[table]
-    missing = ", ".join(sorted(set(partitions) - set(there.tables)))
-    if not partitions or missing:
+    members, inherited = there.members[table], table in there.tables
+    missing = ", ".join(sorted(set(members) - set(there.tables)))
+    if missing and inherited:
+        raise DrydockError(
+            f"Others inherit from {table}, and there are no rows here of {missing}.",
+            hint="Name the child tables that you want, or restore the backup without --table.",
+        )
+    if not members or missing:
         reason = f"there are no rows here of its partition {missing}" if missing else "it has no partitions"
         raise DrydockError(f"{table} is partitioned, and {reason}.", hint="Name the partitions that you want.")
-    return partitions
+    return members
 
 
 def _pairs(connection: Connection, query: bytes) -> Iterator[tuple[str, str]]:

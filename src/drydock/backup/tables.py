@@ -126,7 +126,7 @@ def _chosen(environment: Environment, source: str, wanted: Sequence[str], availa
         postgres.administer(environment, environment.settings.database) as here,
     ):
         then = dataclasses.replace(selection.relations(there), tables=available.tables)
-        selection.refuse_new_partitions(wanted, then, selection.relations(here))
+        selection.refuse_new_members(wanted, then, selection.relations(here))
     return selection.chosen(wanted, then)
 
 

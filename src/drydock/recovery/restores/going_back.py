@@ -160,7 +160,7 @@ def bring_back(trip: Trip, wanted: Sequence[str], *, replace: bool) -> WentBack:
         result.rows = {name: rows for name, rows in result.rows.items() if name in names}
         result.uncounted = [name for name in result.uncounted if name in names]
         if replace:
-            tables.refuse_new_partitions(environment, there, wanted)
+            tables.refuse_new_members(environment, there, wanted)
             _show(result, trip.dealings.report, names)
             trip.dealings.ask(f"Put these rows in place of those of {', '.join(names)}? What is there now is kept.")
             with trip.recorded():

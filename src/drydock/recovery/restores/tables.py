@@ -40,15 +40,15 @@ def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
     return names
 
 
-def refuse_new_partitions(environment: Environment, there: Environment, wanted: Sequence[str]) -> None:
-    """Stop where a partitioned table that is wanted as a whole has got partitions since: their rows would stay.
+def refuse_new_members(environment: Environment, there: Environment, wanted: Sequence[str]) -> None:
+    """Stop where a table that is wanted has got partitions or child tables since: their rows would stay.
 
     Raises:
         DrydockError: naming them.
     """
     database = environment.settings.database
     with postgres.administer(there, database) as then, postgres.administer(environment, database) as now:
-        selection.refuse_new_partitions(wanted, selection.relations(then), selection.relations(now))
+        selection.refuse_new_members(wanted, selection.relations(then), selection.relations(now))
 
 
 def replace(environment: Environment, there: Environment, names: Sequence[str]) -> tuple[list[str], str]:
