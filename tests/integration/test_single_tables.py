@@ -74,3 +74,22 @@ def test_a_table_that_others_inherit_from_comes_with_them(shop: Checkout) -> Non
     told = shop.run("restore", whole, "--table", "trees", code=1).stderr
     assert "public.trees has got child tables since (public.bonsais, public.elms), whose rows would stay" in told
     assert "has got child tables since" in shop.run("restore", whole, "--table", "cork_oaks", code=1).stderr
+
+
+def test_no_trigger_fires_and_each_is_what_it_was(shop: Checkout) -> None:
+    """Neither one that always fires nor one for replicas: both would fire where triggers are said to be at rest."""
+    name = backup(
+        shop,
+        "CREATE TABLE watched (id int); CREATE TABLE seen (id int); INSERT INTO watched VALUES (1);"
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO seen VALUES (1); RETURN new; END';"
+        + "".join(
+            f'CREATE TRIGGER "{kind}!" BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION see();'
+            f'ALTER TABLE watched {state} TRIGGER "{kind}!";'
+            for kind, state in {"a": "ENABLE ALWAYS", "d": "DISABLE", "o": "ENABLE", "r": "ENABLE REPLICA"}.items()
+        ),
+    )
+    shop.run("restore", name, "--table", "watched")
+    assert shop.query("SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM watched)") == [(0, 1)]
+    states = "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = 'watched'::regclass ORDER BY 1"
+    assert shop.query(states) == [("a!", "A"), ("d!", "D"), ("o!", "O"), ("r!", "R")]

@@ -35,6 +35,9 @@ _NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
     FROM (SELECT %(table)s::regclass UNION SELECT pg_partition_ancestors(%(table)s::regclass)) t(relation)
     JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_sequence s ON s.seqrelid = pg_get_serial_sequence(t.relation::text, a.attname)::regclass"""
+# The triggers that fire even where session_replication_role is replica (manual 20.11.1), and how each is put back.
+_AWAKE = """SELECT tgname, CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END FROM pg_trigger
+    WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled IN ('A', 'R')"""
 
 
 def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: Sequence[str]) -> Restored:
@@ -162,12 +165,29 @@ def _replace(
             before = foreign_keys.allowed(here, tables)
             here.execute("SET LOCAL session_replication_role = replica")
             for table, names in columns.items():
-                here.execute(sql.SQL("DELETE FROM ONLY {}").format(table_names.identifier(table)))
-                _copy(there, here, table, names)
+                with _at_rest(here, table):
+                    here.execute(sql.SQL("DELETE FROM ONLY {}").format(table_names.identifier(table)))
+                    _copy(there, here, table, names)
             for table in tables:
                 _move_sequences(here, table)
             here.execute("SET LOCAL session_replication_role = origin")
             foreign_keys.refuse_more(here, before, beside)
+
+
+@contextmanager
+def _at_rest(here: Connection, table: str) -> Iterator[None]:
+    """Disable the triggers of a table that would fire all the same; where the body fails its transaction ends."""
+    awake = here.execute(_AWAKE, (table_names.quoted(table),)).fetchall()
+    for name, _ in awake:
+        _alter_trigger(here, table, "DISABLE", name)
+    yield
+    for name, state in awake:
+        _alter_trigger(here, table, state, name)
+
+
+def _alter_trigger(here: Connection, table: str, action: object, name: object) -> None:
+    statement = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+    here.execute(statement.format(table_names.identifier(table), sql.SQL(str(action)), sql.Identifier(str(name))))
 
 
 def _columns(there: Connection, here: Connection, table: str, beside: str) -> list[str]:
