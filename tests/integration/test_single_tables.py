@@ -80,9 +80,9 @@ def test_no_trigger_fires_and_each_is_what_it_was(shop: Checkout) -> None:
     """Neither one that always fires nor one for replicas: both would fire where triggers are said to be at rest."""
     name = backup(
         shop,
-        "CREATE TABLE watched (id int); CREATE TABLE seen (id int); INSERT INTO watched VALUES (1);"
+        "CREATE TABLE watched (id int); CREATE TABLE noticed (id int); INSERT INTO watched VALUES (1);"
         "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS"
-        " 'BEGIN INSERT INTO seen VALUES (1); RETURN new; END';"
+        " 'BEGIN INSERT INTO noticed VALUES (1); RETURN new; END';"
         + "".join(
             f'CREATE TRIGGER "{kind}!" BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION see();'
             f'ALTER TABLE watched {state} TRIGGER "{kind}!";'
@@ -90,6 +90,17 @@ def test_no_trigger_fires_and_each_is_what_it_was(shop: Checkout) -> None:
         ),
     )
     shop.run("restore", name, "--table", "watched")
-    assert shop.query("SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM watched)") == [(0, 1)]
+    assert shop.query("SELECT (SELECT count(*) FROM noticed), (SELECT count(*) FROM watched)") == [(0, 1)]
     states = "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = 'watched'::regclass ORDER BY 1"
     assert shop.query(states) == [("a!", "A"), ("d!", "D"), ("o!", "O"), ("r!", "R")]
+
+
+def test_rows_that_do_not_fit_any_more_are_refused(shop: Checkout) -> None:
+    """With what the server says, and with the command that restores beside."""
+    name = backup(
+        shop, "CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE label AS SELECT 'sad'::mood AS mood, 1 AS one"
+    )
+    shop.query("ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'")
+    told = shop.run("restore", name, "--table", "label", code=1).stderr
+    assert 'label does not fit the schema as it is now: invalid input value for enum public.mood: "sad".' in told
+    assert f"Keep all of it beside: invoke restore {name} --into NAME." in told

@@ -74,3 +74,51 @@ def test_a_table_that_others_inherit_from_comes_with_them(numbers: Numbers) -> N
     assert checkout.json(*words, "--table", "trees")["tables"] == ["public.oaks_restored", "public.trees_restored"]
     checkout.run(*words, "--table", "trees", "--replace", "--yes")
     assert checkout.query("SELECT id FROM trees") == [(2,)]
+
+
+CHANGED = {
+    "label": (
+        "CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE label AS SELECT 'sad'::mood AS mood",
+        "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
+        'label does not fit the schema as it is now: invalid input value for enum public.mood: "sad".',
+    ),
+    "rule": (
+        "CREATE TABLE rule AS SELECT 1 AS one",
+        "DELETE FROM rule; ALTER TABLE rule ADD CONSTRAINT larger CHECK (one > 1)",
+        'rule does not fit the schema as it is now: new row for relation "rule" violates check constraint "larger".',
+    ),
+    "seen": (
+        "CREATE TABLE seen_base AS SELECT 1 AS one; CREATE TABLE seen AS SELECT 1 AS one",
+        "DROP TABLE seen; CREATE VIEW seen AS SELECT one FROM seen_base",
+        "public.seen is a view in the live database.",
+    ),
+    "doubled": (
+        "CREATE TABLE doubled (one int, more int GENERATED ALWAYS AS (one * 2) STORED)",
+        "ALTER TABLE doubled DROP more, ADD more int GENERATED ALWAYS AS (one * 3) STORED",
+        "(more integer generated as (one * 2), more integer generated as (one * 3)).",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def changed(numbers: Numbers) -> tuple[str, ...]:
+    """The words that go back to where tables were whose schema has changed since."""
+    before, after, _ = zip(*CHANGED.values(), strict=True)
+    return moved_on(numbers, ";".join(before), ";".join(after))
+
+
+@pytest.mark.parametrize("table", CHANGED)
+def test_rows_that_do_not_fit_any_more_are_refused(numbers: Numbers, changed: tuple[str, ...], table: str) -> None:
+    """With what the server says, and with what to type to have them beside."""
+    told = numbers.checkout.run(*changed, "--table", table, "--replace", "--yes", code=1).stderr
+    assert CHANGED[table][2] in told
+    assert "beside: the same with" in told
+
+
+def test_what_the_hint_says_keeps_the_moment_beside(numbers: Numbers, changed: tuple[str, ...]) -> None:
+    """Where a table's rows do not even fit beside their namesake."""
+    told = numbers.checkout.run(*changed, "--table", "label", code=1).stderr
+    assert CHANGED["label"][2] in told
+    assert "Keep all of it beside: the same with --branch NAME in place of --table." in told
+    numbers.checkout.run(*changed, "--branch", "past")
+    numbers.checkout.run("branch.drop", "past", "--yes")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace as altered
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from drydock import attached, postgres, template
-from drydock.backup import contents, encryption, foreign_keys, load, scratch, selection, table_names, writer
+from drydock.backup import contents, encryption, foreign_keys, load, row_copy, scratch, selection, table_names, writer
 from drydock.backup.dump import CONTENTS
 from drydock.backup.restore import Restored
-from drydock.errors import DrydockError, RefusedError
+from drydock.errors import DrydockError, RefusedError, word
 from drydock.fault_points import Point, reached
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
     from drydock.postgres import Connection
 
-_COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attname"""
+_COLUMNS = """SELECT attname, format_type(atttypid, atttypmod)
+        || coalesce(' generated as ' || pg_get_expr(adbin, adrelid), ''), attgenerated <> ''
+    FROM pg_attribute LEFT JOIN pg_attrdef ON attgenerated <> '' AND adrelid = attrelid AND adnum = attnum
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attname"""
+_KIND = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
+_OTHER_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "p": "partitioned table", "S": "sequence"}
 _RELATION = "relation "  # how the definitions begin that say of what kind one is
 # The columns of a table that a sequence numbers, of its own or of what it is a partition of, and whether that ascends.
 _NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
@@ -38,6 +43,21 @@ _NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
 # The triggers that fire even where session_replication_role is replica (manual 20.11.1), and how each is put back.
 _AWAKE = """SELECT tgname, CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END FROM pg_trigger
     WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled IN ('A', 'R')"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The database that rows are taken from.
+
+    Attributes:
+        connect: to it, as a superuser: of any server of the same major.
+        beside: what to type to have the rows beside instead, for the hints.
+        whole: what to type to have everything beside that is there.
+    """
+
+    connect: Callable[[], Connection]
+    beside: str
+    whole: str
 
 
 def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: Sequence[str]) -> Restored:
@@ -68,25 +88,20 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: 
         result.tables = _chosen(environment, source, wanted, available) if wanted else list(available.tables)
         dealings.report(f"{live} is closed while its copy is changed")
         wanted_contents = {name: manifest.tables[name] for name in result.tables}
-        replace(environment, lambda: postgres.administer(environment, source), wanted_contents)
+        into = f"invoke restore {word(entry.name)} --into NAME"
+        replace(environment, Source(lambda: postgres.administer(environment, source), into, into), wanted_contents)
     result.previous = live + template.PREVIOUS
     result.seconds["swap"] = round(time.monotonic() - begun - loaded.load_seconds, 3)
     return result
 
 
-def replace(
-    environment: Environment,
-    there: Callable[[], Connection],
-    expected: Mapping[str, TableContent | None],
-    beside: str = "--into NAME",
-) -> None:
+def replace(environment: Environment, source: Source, expected: Mapping[str, TableContent | None]) -> None:
     """Replace the rows of some tables in a copy of the live database, check it, and swap it in.
 
     Args:
         environment: whose database.
-        there: connects, as a superuser, to the database with the rows to take: of any server of the same major.
+        source: the database with the rows to take.
         expected: the tables by qualified name, with what they hold there; None where that is to be found out.
-        beside: what to type to have the rows beside instead, for the hints.
 
     Raises:
         DrydockError: where a table's columns differ, rows would refer to rows that are not there, or did not come out
@@ -94,8 +109,8 @@ def replace(
     """
     live = environment.settings.database
     with _copy_of_live(environment) as (connection, coming):
-        _replace(environment, there, coming, list(expected), beside)
-        _compare(environment, there, coming, expected)
+        _replace(environment, source, coming, list(expected))
+        _compare(environment, source, coming, expected)
         reached(Point.RESTORE_CHECKED)
         attached.carry_over(environment, connection, coming)
         template.swap(connection, live, coming)
@@ -128,7 +143,7 @@ def _chosen(environment: Environment, source: str, wanted: Sequence[str], availa
         postgres.administer(environment, source) as there,
         postgres.administer(environment, environment.settings.database) as here,
     ):
-        then = dataclasses.replace(selection.relations(there), tables=available.tables)
+        then = altered(selection.relations(there), tables=available.tables)
         selection.refuse_new_members(wanted, then, selection.relations(here))
     return selection.chosen(wanted, then)
 
@@ -153,25 +168,23 @@ def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
         template.drop_behind(connection, live + template.LEAVING)
 
 
-def _replace(
-    environment: Environment, source: Callable[[], Connection], target: str, tables: list[str], beside: str
-) -> None:
+def _replace(environment: Environment, source: Source, target: str, tables: list[str]) -> None:
     """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
-    with source() as there, writer.session(environment, target, tables) as here:
+    with source.connect() as there, writer.session(environment, target, tables) as here:
         contents.prepare(there)
         contents.prepare(here)
-        columns = {table: _columns(there, here, table, beside) for table in tables}
+        columns = {table: _columns(there, here, table, source.beside) for table in tables}
         with here.transaction():
             before = foreign_keys.allowed(here, tables)
             here.execute("SET LOCAL session_replication_role = replica")
             for table, names in columns.items():
-                with _at_rest(here, table):
-                    here.execute(sql.SQL("DELETE FROM ONLY {}").format(table_names.identifier(table)))
-                    _copy(there, here, table, names)
-            for table in tables:
-                _move_sequences(here, table)
+                name = table_names.identifier(table)
+                with row_copy.fitting(table, source.whole), _at_rest(here, table):
+                    here.execute(sql.SQL("DELETE FROM ONLY {}").format(name))
+                    row_copy.copy(there, here, name, name, names)
+                    _move_sequences(here, table)
             here.execute("SET LOCAL session_replication_role = origin")
-            foreign_keys.refuse_more(here, before, beside)
+            foreign_keys.refuse_more(here, before, source.beside)
 
 
 @contextmanager
@@ -191,26 +204,21 @@ def _alter_trigger(here: Connection, table: str, action: object, name: object) -
 
 
 def _columns(there: Connection, here: Connection, table: str, beside: str) -> list[str]:
-    name = (table_names.quoted(table),)
-    theirs, ours = ([(str(row[0]), str(row[1])) for row in side.execute(_COLUMNS, name)] for side in (there, here))
-    if not ours:
-        raise DrydockError(f"The live database has no table {table}.", hint=f"Restore beside: {beside}.")
+    """The columns to copy: all but the generated ones, once the table proves to be what it was."""
+    name, hint = (table_names.quoted(table),), f"Restore beside: {beside}."
+    (kind,) = here.execute(_KIND, name).fetchone() or (None,)
+    if kind in _OTHER_KINDS:
+        raise DrydockError(f"{table} is a {_OTHER_KINDS[str(kind)]} in the live database.", hint=hint)
+    if kind != "r":
+        raise DrydockError(f"The live database has no table {table}.", hint=hint)
+    theirs, ours = (
+        {(str(column), str(definition)): generated for column, definition, generated in side.execute(_COLUMNS, name)}
+        for side in (there, here)
+    )
     if theirs != ours:
-        changed = ", ".join(sorted({f"{column} {kind}" for column, kind in set(theirs) ^ set(ours)}))
-        raise DrydockError(
-            f"{table} has other columns now than it had then ({changed}).", hint=f"Restore beside: {beside}."
-        )
-    return [column for column, _ in ours]
-
-
-def _copy(there: Connection, here: Connection, table: str, columns: list[str]) -> None:
-    """The rows, as text: the binary form of arrays and composites has object ids of the database that it is from."""
-    listed = sql.SQL(", ").join(map(sql.Identifier, columns))
-    out = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT").format(listed, table_names.identifier(table))
-    into = sql.SQL("COPY {} ({}) FROM STDIN").format(table_names.identifier(table), listed)
-    with there.cursor().copy(out) as reading, here.cursor().copy(into) as writing:
-        for chunk in reading:
-            writing.write(chunk)
+        changed = ", ".join(sorted(" ".join(column) for column in theirs.keys() ^ ours.keys()))
+        raise DrydockError(f"{table} has other columns now than it had then ({changed}).", hint=hint)
+    return [column for (column, _), generated in ours.items() if not generated]
 
 
 def _move_sequences(here: Connection, table: str) -> None:
@@ -230,17 +238,16 @@ def _move_sequences(here: Connection, table: str) -> None:
 
 
 def _compare(
-    environment: Environment,
-    there: Callable[[], Connection],
-    database: str,
-    expected: Mapping[str, TableContent | None],
+    environment: Environment, source: Source, database: str, expected: Mapping[str, TableContent | None]
 ) -> None:
     found = _contents(postgres.administer(environment, database), expected)
     unknown = [name for name, content in expected.items() if content is None]
-    wanted = {**expected, **_contents(there(), unknown)} if unknown else expected
+    wanted = {**expected, **_contents(source.connect(), unknown)} if unknown else expected
     differing = [name for name in expected if found.get(name) != wanted[name]]
     if differing:
-        raise DrydockError(f"{', '.join(differing)} did not come out as they were.")
+        raise DrydockError(
+            f"{', '.join(differing)} did not come out as they were.", hint=f"Restore beside: {source.beside}."
+        )
 
 
 def _contents(connection: Connection, tables: Iterable[str]) -> dict[str, TableContent]:

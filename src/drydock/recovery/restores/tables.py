@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from drydock import postgres, template
-from drydock.backup import selection, table_names
+from drydock.backup import contents, row_copy, selection, table_names
 from drydock.backup import tables as in_place
 from drydock.errors import RefusedError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _UNLOGGED = "SELECT FROM pg_class WHERE oid = %s::regclass AND relpersistence = 'u'"
 SUFFIX = "_restored"
+_WHOLE = "the same with --branch NAME in place of --table"  # what keeps the moment beside
 LONGEST = 63  # bytes of a name (manual 4.1.1)
 _COLUMNS = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
     WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
@@ -58,8 +59,12 @@ def replace(environment: Environment, there: Environment, names: Sequence[str]) 
         DrydockError: where columns differ, or rows would refer to rows that are not there; nothing is changed then.
     """
     database = environment.settings.database
-    expected = dict.fromkeys(names)
-    in_place.replace(environment, lambda: postgres.administer(there, database), expected, "the same without --replace")
+    source = in_place.Source(
+        lambda: postgres.administer(there, database),
+        beside="the same without --replace",
+        whole=f"{_WHOLE} and --replace",
+    )
+    in_place.replace(environment, source, dict.fromkeys(names))
     return list(names), database + template.PREVIOUS
 
 
@@ -77,7 +82,13 @@ def beside(environment: Environment, there: Environment, names: Sequence[str]) -
         postgres.administer(environment, database) as now,
         now.transaction(),
     ):
-        return [_bring(then, now, name, environment) for name in names]
+        contents.prepare(then)
+        contents.prepare(now)
+        brought = []
+        for name in names:
+            with row_copy.fitting(name, _WHOLE):
+                brought.append(_bring(then, now, name, environment))
+        return brought
 
 
 def _refuse_without_rows(there: Connection, name: str) -> None:
@@ -109,11 +120,7 @@ def _bring(then: Connection, now: Connection, name: str, environment: Environmen
     ]
     _ensure_schema(then, now, schema, environment.owner.name)
     now.execute(sql.SQL("CREATE TABLE {} ({})").format(target, sql.SQL(", ").join(definitions)))
-    out = sql.SQL("COPY (SELECT * FROM ONLY {}) TO STDOUT (FORMAT binary)").format(source)
-    into = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)
-    with then.cursor().copy(out) as reading, now.cursor().copy(into) as writing:
-        for chunk in reading:
-            writing.write(chunk)
+    row_copy.copy(then, now, source, target, [str(column) for column, _, _ in columns])
     _finish(then, now, target, quoted, environment)
     return brought
 
