@@ -7,7 +7,7 @@ import pytest
 
 from drydock import postgres, template
 from drydock.errors import DrydockError
-from drydock.template import _rename
+from drydock.template import rename
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def test_unknown_size_is_refused(shop: Checkout) -> None:
         assert "small, medium, large" in shop.run(task, "--size", "giant", code=2).stderr
 
 
-def test_who_is_in_the_way_of_a_rename(scratch: Checkout) -> None:
+def test_who_is_in_the_way_of_arename(scratch: Checkout) -> None:
     """The server's own sentence says it, with one full stop."""
     environment = scratch.environment
     with (
@@ -182,4 +182,4 @@ def test_who_is_in_the_way_of_a_rename(scratch: Checkout) -> None:
         postgres.administer(environment) as connection,
         pytest.raises(DrydockError, match=r"is still in use: There is 1 other session using the database\.$"),
     ):
-        _rename(connection, "template1", "template2")
+        rename(connection, "template1", "template2")
