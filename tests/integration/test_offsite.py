@@ -572,6 +572,18 @@ def test_a_drive_that_is_not_mounted_is_not_filled(tmp_path: Path) -> None:
     assert not (tmp_path / "drive").exists()
 
 
+def test_looking_makes_no_folder(tmp_path: Path, here: Catalogue, there: Catalogue) -> None:
+    """A repository that does not exist is an empty one, until something is written to it."""
+    looking, writing = (Store(str(tmp_path / "repository"), tmp_path).remote() for _ in range(2))
+    assert (looking.listing(), looking.document("20261121T120000Z")) == ([], None)
+    with pytest.raises(DrydockError, match="There is no backup in"):
+        pull("latest", looking, there)
+    assert not (tmp_path / "repository").exists()
+    entry = make(here)
+    push(entry, writing)
+    assert looking.names() == [entry.name]
+
+
 def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path: Path) -> None:
     """A repository that is no folder says so, and which setting names it."""
     (tmp_path / "repository").write_text("a file, not a folder")
@@ -597,7 +609,7 @@ def test_a_disk_that_is_full_or_read_only_is_one_sentence(tmp_path: Path, here: 
         assert "can be written to" in caught.value.hint
         assert content(pull("latest", store.remote(), there).entry) == content(entry)
         with pytest.raises(UnreachableError, match="Read-only file system"):
-            Store(str(share / "other"), share).remote()
+            Store(str(share / "other"), share).remote().repository.create("name", b"content")
 
 
 @pytest.mark.parametrize(

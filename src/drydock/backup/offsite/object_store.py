@@ -69,6 +69,8 @@ class Stored:
 class Repository:
     """The objects below one address. Each name is written once; nothing is ever replaced or removed.
 
+    A folder that does not exist has no objects; the first one makes it.
+
     Args:
         address: `s3://bucket/prefix`, `gs://…`, `az://container/prefix`, or a folder's path or file:// URL.
         variables: the store's own standard variables, such as AWS_ACCESS_KEY_ID.
@@ -79,13 +81,17 @@ class Repository:
         self._folder = None if address.partition("://")[0] in KINDS else _folder(address)
         with self._explained():
             self._store = self._open(variables)
+            self._opened()
 
     def objects(self, prefix: str) -> dict[str, Stored]:
         """Every object whose name begins with the folder `prefix`, by name."""
         import obstore
 
         with self._explained():
-            pages = interruptible(lambda: list(obstore.list(self._store, prefix, chunk_size=1000)))
+            store = self._opened()
+            if store is None:
+                return {}
+            pages = interruptible(lambda: list(obstore.list(store, prefix, chunk_size=1000)))
             return {meta["path"]: _stored(meta) for page in pages for meta in page}
 
     def head(self, name: str) -> Stored | None:
@@ -93,8 +99,9 @@ class Repository:
         import obstore
 
         with self._explained():
+            store = self._opened()
             try:
-                return _stored(interruptible(lambda: obstore.head(self._store, name)))
+                return _stored(interruptible(lambda: obstore.head(store, name))) if store else None
             except FileNotFoundError:
                 return None
 
@@ -103,8 +110,9 @@ class Repository:
         import obstore
 
         with self._explained():
+            store = self._opened()
             try:
-                return interruptible(lambda: bytes(obstore.get(self._store, name).bytes()))
+                return interruptible(lambda: bytes(obstore.get(store, name).bytes())) if store else None
             except FileNotFoundError:
                 return None
 
@@ -114,13 +122,22 @@ class Repository:
         from obstore.exceptions import AlreadyExistsError
 
         with self._explained():
+            store = self._opened(make=True)
             try:
-                interruptible(lambda: obstore.put(self._store, name, data, mode="create", use_multipart=False))
+                interruptible(lambda: obstore.put(store, name, data, mode="create", use_multipart=False))
             except AlreadyExistsError:
                 return False
             if self._folder:
                 _settle(self._folder / name, self._folder)
         return True
+
+    def _opened(self, *, make: bool = False) -> Any:
+        """The store; None where it is a folder that does not exist, unless it is to be made."""
+        from obstore import store
+
+        if self._store is None and self._folder and (make or self._folder.exists()):
+            self._store = store.LocalStore(self._folder, mkdir=True)
+        return self._store
 
     def _open(self, variables: Mapping[str, str]) -> Any:
         from obstore import store
@@ -130,7 +147,7 @@ class Repository:
                 raise SettingsError(
                     f"BACKUP_REPOSITORY: there is no folder {self._folder.parent}.", hint="Is the drive mounted?"
                 )
-            return store.LocalStore(self._folder, mkdir=True)
+            return None
         kind = KINDS[self.address.partition("://")[0]]
         config = {name: value for name, value in variables.items() if name.startswith(kind)}
         plain = any(value.startswith("http://") for value in config.values())
