@@ -209,7 +209,8 @@ def test_a_branch_is_used_like_the_environment(numbers: Numbers) -> None:
     checkout = numbers.checkout
     xids = fresh(numbers, 3)
     # It changes nothing of what is there, and so it is no destructive task.
-    checkout.run("restore", "--before-xid", xids[1], "--branch", "past", APP_ENV="production")
+    told = checkout.run("restore", "--before-xid", xids[1], "--branch", "past", APP_ENV="production").stdout
+    assert "The last transaction in it was committed at 2" in told
     count = ("--command", "SELECT count(*) FROM numbers", "--args", "-XAt")
     assert checkout.run("psql", "--branch", "past", *count).stdout.strip() == "1"
     assert checkout.run("psql", *count).stdout.strip() == "3"
