@@ -23,3 +23,16 @@ def test_bytecode_is_kept_unless_python_is_told_not_to(
     found = {path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc") if "drydock" in path.parts}
     assert ("backups" in found) is kept
     assert not list(tmp_path.joinpath(*ROOT.parts[1:]).glob("tasks.*.pyc"))
+
+
+@pytest.mark.parametrize(
+    "words", [["history", "--limit", "x"], ["logs", "--lines", "1.5"], ["logs", "--lines=-1"], ["serve", "--port=1e9"]]
+)
+def test_what_is_no_number_is_one_sentence(words: list[str]) -> None:
+    """As any other bad value, and not Invoke's traceback."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "invoke", *words], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert "is not a whole number from 0 to" in ended.stderr
+    assert "Traceback" not in ended.stderr

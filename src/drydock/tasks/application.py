@@ -8,7 +8,7 @@ from invoke.exceptions import Exit
 
 from drydock.checks import Status
 from drydock.errors import NotReadyError
-from drydock.tasks.common import command
+from drydock.tasks.common import command, whole_number
 
 if TYPE_CHECKING:
     from drydock.console import Console
@@ -27,18 +27,19 @@ def health(console: Console, json: bool = False) -> None:
 
 
 @command(help={"port": "On 127.0.0.1; one of this checkout's own by default."})
-def serve(console: Console, port: int = 0, json: bool = False) -> None:
+def serve(console: Console, port: str = "0", json: bool = False) -> None:
     """Serve the application over HTTP on this machine, with this environment's URLs; Ctrl-C ends it."""
     from drydock import serve as work
     from drydock.environment import open_existing
 
+    number = whole_number("--port", port, most=65535)
     environment = open_existing()
     application = environment.settings.project.serve
 
     def tell(url: str) -> None:
         console.result({"url": url, "application": application}, [f"Serving {application} on {url}; Ctrl-C ends it."])
 
-    work.run(environment, port, tell)
+    work.run(environment, number, tell)
 
 
 TASKS = (health, serve)

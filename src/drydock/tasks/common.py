@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 JSON_HELP = "Print one JSON document on stdout."
 YES_HELP = "Do not ask."
 INTERRUPTED = 130
+MANY_LINES = 10**9
 
 
 def command(
@@ -124,6 +125,23 @@ def refuse_all_and_name(name: str, task: str, *, all_of_them: bool) -> None:
     """
     if all_of_them and not isinstance(name, Default):
         raise SettingsError(f"--all and the name {name!r} cannot be had together.", hint=f"invoke --help {task}")
+
+
+def whole_number(flag: str, text: str, *, most: int) -> int:
+    """What `text` says, given with `flag`. A default of type int would have Invoke end with a traceback.
+
+    Raises:
+        SettingsError: where it is no whole number from 0 to `most`.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= most:
+        raise SettingsError(
+            f"{flag}: {text!r} is not a whole number from 0 to {most}.", hint="invoke --help TASK names its options"
+        )
+    return number
 
 
 def told(error: Exception) -> DrydockError | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from drydock.console import size, table
 from drydock.errors import SettingsError
-from drydock.tasks.common import command
+from drydock.tasks.common import MANY_LINES, command, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def history(
     console: Console,
     since: str = "",
     table: str = "",
-    limit: int = SHOWN,
+    limit: str = str(SHOWN),
     aborted: bool = False,
     json: bool = False,
 ) -> None:
@@ -44,10 +44,11 @@ def history(
     from drydock.recovery.history import listing
     from drydock.recovery.plans.moments import Clock, parse
 
-    if limit < 1:
+    count = whole_number("--limit", limit, most=MANY_LINES)
+    if count < 1:
         raise SettingsError(f"--limit {limit} shows nothing.", hint=f"invoke history --limit {SHOWN}")
     begin = parse(since, Clock(datetime.now(UTC)), "--since") if since else None
-    wanted = listing.Wanted(limit, begin, table, aborted)
+    wanted = listing.Wanted(count, begin, table, aborted)
     environment = open_existing()
     archive, missing = listing.bring_up(environment)
     for problem in missing:

@@ -11,7 +11,7 @@ from drydock.checks import Status, worst
 from drydock.console import stream
 from drydock.errors import NotReadyError, SettingsError
 from drydock.tasks.branches import BRANCH_HELP
-from drydock.tasks.common import command
+from drydock.tasks.common import MANY_LINES, command, whole_number
 from drydock.tasks.environment import urls
 from drydock.tasks.words import WordTask
 
@@ -100,11 +100,12 @@ def doctor(console: Console, json: bool = False) -> None:
     klass=WordTask,
     positional=["service"],
 )
-def logs(console: Console, service: str = "", lines: int = 50, follow: bool = False, json: bool = False) -> None:
+def logs(console: Console, service: str = "", lines: str = "50", follow: bool = False, json: bool = False) -> None:
     """Show what the servers wrote."""
     from drydock.engine import ARCHIVER, SERVICES
     from drydock.environment import open_existing
 
+    count = whole_number("--lines", lines, most=MANY_LINES)
     if service and service not in {*SERVICES, ARCHIVER}:
         raise SettingsError(f"There is no service {service!r}; there are {', '.join(SERVICES)} and {ARCHIVER}.")
     if lines < 0:
@@ -113,9 +114,9 @@ def logs(console: Console, service: str = "", lines: int = 50, follow: bool = Fa
         raise SettingsError("--follow needs one service and goes without --json.", hint="invoke logs postgres --follow")
     engine = open_existing().engine
     if follow:
-        stream(engine.logs(service, lines=lines, follow=True))
+        stream(engine.logs(service, lines=count, follow=True))
         return
-    found = {name: list(engine.logs(name, lines=lines)) for name in ([service] if service else SERVICES)}
+    found = {name: list(engine.logs(name, lines=count)) for name in ([service] if service else SERVICES)}
     console.result(found, (f"{name} | {line}" for name, written in found.items() for line in written))
 
 
