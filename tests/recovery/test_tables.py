@@ -122,3 +122,26 @@ def test_what_the_hint_says_keeps_the_moment_beside(numbers: Numbers, changed: t
     assert "Keep all of it beside: the same with --branch NAME in place of --table." in told
     numbers.checkout.run(*changed, "--branch", "past")
     numbers.checkout.run("branch.drop", "past", "--yes")
+
+
+def test_names_are_those_of_that_moment(numbers: Numbers) -> None:
+    """A table that is called otherwise now is not there by its new name; two long ones do not become one."""
+    long = ["l" * 60 + end for end in ("one", "two")]
+    words = moved_on(
+        numbers,
+        f"CREATE TABLE ren (id int); CREATE TABLE {long[0]} (id int); CREATE TABLE {long[1]} (id int)",
+        "ALTER TABLE ren RENAME TO ren2",
+    )
+    told = numbers.checkout.run(*words, "--table", "ren2", code=1).stderr
+    assert "There was no table ren2 at that moment. Did you mean ren?" in told
+    told = numbers.checkout.run(*words, *(word for name in long for word in ("--table", name)), code=3).stderr
+    assert f"public.{long[0]} and public.{long[1]} would both come back as public.{'l' * 54}_restored" in told
+
+
+def test_a_table_without_columns_comes_back(numbers: Numbers) -> None:
+    """Beside and in place: it has rows all the same."""
+    checkout = numbers.checkout
+    words = moved_on(numbers, "CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES", "DELETE FROM bare")
+    checkout.run(*words, "--table", "bare")
+    checkout.run(*words, "--table", "bare", "--replace", "--yes")
+    assert checkout.query("SELECT (SELECT count(*) FROM bare), (SELECT count(*) FROM bare_restored)") == [(1, 1)]

@@ -43,19 +43,21 @@ class Relations:
         members: of each partitioned table the partitions that have its rows; of each table that others inherit from
             itself and those.
         views: materialized ones, whose rows are computed from those of tables.
+        past: whether that is of an earlier moment, for the messages.
     """
 
     tables: Sequence[str]
     members: Mapping[str, Sequence[str]]
     views: Collection[str]
+    past: bool = False
 
 
-def relations(connection: Connection) -> Relations:
-    """What there is in the connected database."""
+def relations(connection: Connection, *, past: bool = False) -> Relations:
+    """What there is in the connected database; `past` where that is one of an earlier moment."""
     members: dict[str, list[str]] = {}
     for table, member in _pairs(connection, _MEMBERS):
         members.setdefault(table, []).extend([member] if member else [])
-    return Relations(contents.table_names(connection), members, contents.view_names(connection))
+    return Relations(contents.table_names(connection), members, contents.view_names(connection), past)
 
 
 def with_what_they_refer_to(connection: Connection, wanted: Sequence[str], there: Relations) -> list[str]:
@@ -99,8 +101,9 @@ def known(text: str, there: Relations) -> str:
                 hint=f"Name those tables; in invoke psql, REFRESH MATERIALIZED VIEW {text} computes them again.",
             )
     near = difflib.get_close_matches(text, [table.removeprefix("public.") for table in everything], n=1)
+    missing = f"There was no table {text} at that moment." if there.past else f"There is no table {text!r}."
     raise DrydockError(
-        f"There is no table {text!r}.{f' Did you mean {near[0]}?' if near else ''}",
+        f"{missing}{f' Did you mean {near[0]}?' if near else ''}",
         hint="Name it as in SQL, with its schema where that is not public.",
     )
 

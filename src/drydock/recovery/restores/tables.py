@@ -35,7 +35,7 @@ def known_there(there: Environment, wanted: Sequence[str]) -> list[str]:
         RefusedError: where the WAL has no rows of it.
     """
     with postgres.administer(there, there.settings.database) as connection:
-        names = selection.chosen(wanted, selection.relations(connection))
+        names = selection.chosen(wanted, selection.relations(connection, past=True))
         for name in names:
             _refuse_without_rows(connection, name)
     return names
@@ -74,8 +74,9 @@ def beside(environment: Environment, there: Environment, names: Sequence[str]) -
     They are the owner's alone: the rules by which the application sees only some rows of a table do not come along.
 
     Raises:
-        RefusedError: where there is a table of that name already.
+        RefusedError: where there is a table of that name already, or two would be called the same.
     """
+    _refuse_same_names(names)
     database = environment.settings.database
     with (
         postgres.administer(there, database) as then,
@@ -106,8 +107,7 @@ def _refuse_without_rows(there: Connection, name: str) -> None:
 
 
 def _bring(then: Connection, now: Connection, name: str, environment: Environment) -> str:
-    schema, table = table_names.split(name)
-    brought = table_names.join(schema, _fitting(table))
+    brought = _brought(name)
     source, target, quoted = table_names.identifier(name), table_names.identifier(brought), table_names.quoted(name)
     if now.execute("SELECT to_regclass(%s)", (table_names.quoted(brought),)).fetchone() != (None,):
         raise RefusedError(f"There is a table {brought} already.", hint="Drop or rename it first.")
@@ -118,7 +118,7 @@ def _bring(then: Connection, now: Connection, name: str, environment: Environmen
         )
         for column, kind, required in columns
     ]
-    _ensure_schema(then, now, schema, environment.owner.name)
+    _ensure_schema(then, now, table_names.split(name)[0], environment.owner.name)
     now.execute(sql.SQL("CREATE TABLE {} ({})").format(target, sql.SQL(", ").join(definitions)))
     row_copy.copy(then, now, source, target, [str(column) for column, _, _ in columns])
     _finish(then, now, target, quoted, environment)
@@ -147,5 +147,22 @@ def _finish(then: Connection, now: Connection, target: sql.Identifier, quoted: s
     now.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(target, sql.Identifier(environment.owner.name)))
 
 
-def _fitting(table: str) -> str:
-    return table.encode()[: LONGEST - len(SUFFIX)].decode(errors="ignore") + SUFFIX
+def _refuse_same_names(names: Sequence[str]) -> None:
+    """Stop where two tables would come back under one name.
+
+    Raises:
+        RefusedError: naming them.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(_brought(name), name)) != name:
+            raise RefusedError(
+                f"{other} and {name} would both come back as {_brought(name)}: a name has at most {LONGEST} bytes.",
+                hint="Bring one of them back, rename what came, and bring back the other.",
+            )
+
+
+def _brought(name: str) -> str:
+    """The name of a table beside its namesake: cut before what says so, where it would be too long."""
+    schema, table = table_names.split(name)
+    return table_names.join(schema, table.encode()[: LONGEST - len(SUFFIX)].decode(errors="ignore") + SUFFIX)
