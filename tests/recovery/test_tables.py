@@ -145,3 +145,23 @@ def test_a_table_without_columns_comes_back(numbers: Numbers) -> None:
     checkout.run(*words, "--table", "bare")
     checkout.run(*words, "--table", "bare", "--replace", "--yes")
     assert checkout.query("SELECT (SELECT count(*) FROM bare), (SELECT count(*) FROM bare_restored)") == [(1, 1)]
+
+
+def test_a_view_that_is_older_than_the_rows_is_told(numbers: Numbers) -> None:
+    """One that reads a table itself, by a view, by its parent or by another such view: what refreshes it is said."""
+    stale = ('"Of it"', "by_view", "by_parent", "by_other")
+    words = moved_on(
+        numbers,
+        "CREATE TABLE whole (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF whole DEFAULT;"
+        "CREATE VIEW between AS SELECT * FROM part;"
+        'CREATE MATERIALIZED VIEW "Of it" AS SELECT * FROM part;'
+        "CREATE MATERIALIZED VIEW by_view AS SELECT * FROM between;"
+        "CREATE MATERIALIZED VIEW by_parent AS SELECT * FROM whole;"
+        "CREATE MATERIALIZED VIEW by_other AS SELECT * FROM by_view;"
+        "CREATE MATERIALIZED VIEW hollow AS SELECT * FROM part WITH NO DATA;"
+        "CREATE MATERIALIZED VIEW elsewhere AS SELECT 1 AS one",
+        "INSERT INTO part VALUES (1)",
+    )
+    told = numbers.checkout.run(*words, "--table", "part", "--replace", "--yes").stderr
+    said = [line.partition(": ")[2] for line in told.splitlines() if "REFRESH" in line]
+    assert said == [f"REFRESH MATERIALIZED VIEW {view};" for view in stale]

@@ -43,6 +43,18 @@ _NUMBERING = """SELECT a.attname, s.seqrelid::regclass::text, s.seqincrement > 0
 # The triggers that fire even where session_replication_role is replica (manual 20.11.1), and how each is put back.
 _AWAKE = """SELECT tgname, CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END FROM pg_trigger
     WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled IN ('A', 'R')"""
+# The materialized views that read one of the tables: also by what it is a partition of or inherits from, or by a view.
+# In the order in which they were made, so that one which reads another comes after it.
+_COMPUTED = """WITH RECURSIVE readable AS (
+        SELECT t::oid AS relation FROM unnest(%s::regclass[]) t
+        UNION SELECT inhparent FROM readable JOIN pg_inherits ON inhrelid = relation),
+    readers AS (
+        SELECT relation FROM readable
+        UNION SELECT r.ev_class FROM readers
+        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = relation
+        JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid)
+    SELECT oid::regclass::text FROM pg_class WHERE relkind = 'm' AND relispopulated AND oid IN (TABLE readers)
+    ORDER BY pg_class.oid"""
 
 
 @dataclass(frozen=True)
@@ -89,19 +101,26 @@ def restore(environment: Environment, entry: Entry, dealings: Dealings, wanted: 
         dealings.report(f"{live} is closed while its copy is changed")
         wanted_contents = {name: manifest.tables[name] for name in result.tables}
         into = f"invoke restore {word(entry.name)} --into NAME"
-        replace(environment, Source(lambda: postgres.administer(environment, source), into, into), wanted_contents)
+        there = Source(lambda: postgres.administer(environment, source), into, into)
+        replace(environment, there, wanted_contents, dealings.report)
     result.previous = live + template.PREVIOUS
     result.seconds["swap"] = round(time.monotonic() - begun - loaded.load_seconds, 3)
     return result
 
 
-def replace(environment: Environment, source: Source, expected: Mapping[str, TableContent | None]) -> None:
+def replace(
+    environment: Environment,
+    source: Source,
+    expected: Mapping[str, TableContent | None],
+    report: Callable[[str], None],
+) -> None:
     """Replace the rows of some tables in a copy of the live database, check it, and swap it in.
 
     Args:
         environment: whose database.
         source: the database with the rows to take.
         expected: the tables by qualified name, with what they hold there; None where that is to be found out.
+        report: is told which materialized views are older than the rows now.
 
     Raises:
         DrydockError: where a table's columns differ, rows would refer to rows that are not there, or did not come out
@@ -109,12 +128,14 @@ def replace(environment: Environment, source: Source, expected: Mapping[str, Tab
     """
     live = environment.settings.database
     with _copy_of_live(environment) as (connection, coming):
-        _replace(environment, source, coming, list(expected))
+        views = _replace(environment, source, coming, list(expected))
         _compare(environment, source, coming, expected)
         reached(Point.RESTORE_CHECKED)
         attached.carry_over(environment, connection, coming)
         template.swap(connection, live, coming)
         reached(Point.RESTORE_SWAPPED)
+    for view in views:
+        report(f"{view} has what was computed of the rows before: REFRESH MATERIALIZED VIEW {view};")
 
 
 def _available(environment: Environment, entry: Entry, manifest: Manifest) -> Relations:
@@ -168,8 +189,11 @@ def _copy_of_live(environment: Environment) -> Iterator[tuple[Connection, str]]:
         template.drop_behind(connection, live + template.LEAVING)
 
 
-def _replace(environment: Environment, source: Source, target: str, tables: list[str]) -> None:
-    """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole."""
+def _replace(environment: Environment, source: Source, target: str, tables: list[str]) -> list[str]:
+    """Copy the rows in one transaction, with triggers at rest: foreign keys are looked at afterwards, as a whole.
+
+    Returns the materialized views that are computed from them.
+    """
     with source.connect() as there, writer.session(environment, target, tables) as here:
         contents.prepare(there)
         contents.prepare(here)
@@ -185,6 +209,8 @@ def _replace(environment: Environment, source: Source, target: str, tables: list
                     _move_sequences(here, table)
             here.execute("SET LOCAL session_replication_role = origin")
             foreign_keys.refuse_more(here, before, source.beside)
+        views = here.execute(_COMPUTED, ([table_names.quoted(table) for table in tables],)).fetchall()
+        return [str(view).removeprefix("public.") for (view,) in views]
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def bring_back(trip: Trip, wanted: Sequence[str], *, replace: bool) -> WentBack:
             _show(result, trip.dealings.report, names)
             trip.dealings.ask(f"Put these rows in place of those of {', '.join(names)}? What is there now is kept.")
             with trip.recorded():
-                result.tables, result.kept = tables.replace(environment, there, names)
+                result.tables, result.kept = tables.replace(environment, there, names, trip.dealings.report)
         else:
             result.tables = tables.beside(environment, there, names)
         result.seconds["copy"] = round(time.monotonic() - begun, 3)

@@ -12,7 +12,7 @@ from drydock.backup import tables as in_place
 from drydock.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drydock.environment import Environment
     from drydock.postgres import Connection
@@ -52,8 +52,12 @@ def refuse_new_members(environment: Environment, there: Environment, wanted: Seq
         selection.refuse_new_members(wanted, selection.relations(then), selection.relations(now))
 
 
-def replace(environment: Environment, there: Environment, names: Sequence[str]) -> tuple[list[str], str]:
+def replace(
+    environment: Environment, there: Environment, names: Sequence[str], report: Callable[[str], None]
+) -> tuple[list[str], str]:
     """Put the rows of then in place of those of now; returns the tables, and the database that is kept.
+
+    `report` is told which materialized views are older than the rows now.
 
     Raises:
         DrydockError: where columns differ, or rows would refer to rows that are not there; nothing is changed then.
@@ -64,7 +68,7 @@ def replace(environment: Environment, there: Environment, names: Sequence[str]) 
         beside="the same without --replace",
         whole=f"{_WHOLE} and --replace",
     )
-    in_place.replace(environment, source, dict.fromkeys(names))
+    in_place.replace(environment, source, dict.fromkeys(names), report)
     return list(names), database + template.PREVIOUS
 
 
