@@ -108,8 +108,6 @@ def logs(console: Console, service: str = "", lines: str = "50", follow: bool = 
     count = whole_number("--lines", lines, most=MANY_LINES)
     if service and service not in {*SERVICES, ARCHIVER}:
         raise SettingsError(f"There is no service {service!r}; there are {', '.join(SERVICES)} and {ARCHIVER}.")
-    if lines < 0:
-        raise SettingsError(f"There are no {lines} lines.", hint="invoke logs --lines 50")
     if follow and (json or not service):
         raise SettingsError("--follow needs one service and goes without --json.", hint="invoke logs postgres --follow")
     engine = open_existing().engine
