@@ -16,7 +16,8 @@ from drydock.recovery.history import indexing
 from drydock.recovery.history.index import Index, moment_of
 from drydock.recovery.history.queries import History
 from drydock.recovery.history.row_counts import pack
-from drydock.recovery.history.transactions import Assembler, Ended, Work
+from drydock.recovery.history.transactions import Assembler, Ended
+from drydock.recovery.history.work import Work
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Descent, Stretch
 from drydock.recovery.wal.waldump import Reach, Reading
 from tests.wal_server import WalServer, tools

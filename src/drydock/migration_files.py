@@ -135,6 +135,7 @@ def push(environment: Environment, database: str) -> str:
     with postgres.administer(environment) as connection:
         template.drop(connection, database)
         postgres.create_database(environment, connection, database, task="migrate.push")
+        postgres.hand_over(connection, database)
     url = environment.database_url(environment.owner, database).replace("postgresql:", "postgresql+psycopg:", 1)
     engine = create_engine(url)
     try:

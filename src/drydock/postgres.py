@@ -23,6 +23,8 @@ CONNECT_TIMEOUT = 5
 # What a task writes is on the server's disk, and never waits for an archiver that the task is there to start.
 LOCAL = "-c synchronous_commit=local"
 UP = "up"
+# Of logical messages with the number of a database: ours to work in from their commit on, and no longer ours alone.
+ASIDE, HANDED_OVER = "drydock.aside", "drydock.handed_over"
 
 
 def connect(
@@ -140,12 +142,32 @@ def create_database(environment: Environment, connection: Connection, database: 
 
 
 def create_empty(environment: Environment, connection: Connection, database: str) -> None:
-    """Create a database of the owner role with nothing in it, not even what every database of ours has."""
+    """Create a database of the owner role with nothing in it, not even what every database of ours has.
+
+    All but the application's are aside until they are handed over.
+    """
     connection.execute(
         sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
             sql.Identifier(database), sql.Identifier(environment.owner.name)
         )
     )
+    if database != environment.settings.database:
+        set_aside(connection, database)
+
+
+def set_aside(connection: Connection, database: str) -> None:
+    """Say in the WAL that a database is ours to work in, until it is handed over: `invoke history` leaves that out."""
+    _emit(connection, ASIDE, database)
+
+
+def hand_over(connection: Connection, database: str) -> None:
+    """Say in the WAL that from the caller's commit on a database is as good as any other."""
+    _emit(connection, HANDED_OVER, database)
+
+
+def _emit(connection: Connection, prefix: str, database: str) -> None:
+    query = "SELECT pg_logical_emit_message(true, %s, oid::text) FROM pg_database WHERE datname = %s"
+    connection.execute(query, (prefix, database))
 
 
 def equip(environment: Environment, database: str, *, task: str) -> None:

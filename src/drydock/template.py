@@ -158,6 +158,7 @@ def swap(connection: postgres.Connection, live: str, coming: str, *, task: str =
         if postgres.exists(connection, previous):
             rename(connection, previous, leaving)
         rename(connection, live, previous)
+        postgres.hand_over(connection, coming)
         rename(connection, coming, live)
     reached(Point.DATABASES_SWAPPED)
 
@@ -183,6 +184,7 @@ def clone(environment: Environment, connection: postgres.Connection, template: s
             "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY OWNER {} ALLOW_CONNECTIONS true IS_TEMPLATE false"
         ).format(sql.Identifier(name), sql.Identifier(template), sql.Identifier(environment.owner.name))
     )
+    postgres.set_aside(connection, name)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
     for rights, role in (("CONNECT, TEMPORARY", environment.app), ("CONNECT", environment.backup)):
         connection.execute(

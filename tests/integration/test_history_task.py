@@ -125,6 +125,43 @@ def test_the_newest_line_after_a_reset_is_the_reset(shop: Checkout) -> None:
     assert plan["undone"]["transactions"] == 1
 
 
+def test_what_drydock_proves_and_loads_is_no_line(shop: Checkout) -> None:
+    """Nor does a plan count it: the user's own changes stay, in a database loaded beside from when it was ready on."""
+    moment = datetime.now(UTC).isoformat()
+    shop.query("UPDATE organizations SET name = name")
+    shop.run("backup")
+    shop.run("restore", "latest", "--into", "loaded", "--yes")
+    shop.run("restore", "latest", "--yes")
+    try:
+        shop.query("UPDATE users SET updated_at = now()", database="loaded")
+        found = listed(shop, "--since", moment)
+        *lines, hint = shop.run("history", "--since", moment, "--all", "--limit", "100").stdout.splitlines()
+        plan = shop.json("restore", "--at", moment, "--plan")["plan"]["undone"]
+    finally:
+        shop.query("DROP DATABASE loaded")
+    beside, restore, own = found
+    assert [list(beside["tables"]), restore["who"]] == [["loaded:users"], {"task": "invoke restore"}]
+    assert [name.partition(":")[2] for name in own["tables"]] == ["organizations"]
+    assert (plan["transactions"], plan["schema_changes"], len(plan["tables"])) == (3, 0, 2)
+    everything = listed(shop, "--since", moment, "--all", "--limit", "100000")
+    assert [line for line in everything if not line["aside"]] == found
+    assert len(everything) > len(found) + 100
+    assert sum("[aside] schema" in line for line in lines) > 50
+    assert hint.endswith(f"--before-xid {beside['xid']}")
+
+
+def test_databases_of_the_users_own_are_told(shop: Checkout) -> None:
+    """What was changed in them, also when they are gone; a plan counts it."""
+    moment = datetime.now(UTC).isoformat()
+    shop.query("CREATE DATABASE shop2")
+    shop.query("CREATE TABLE wares AS SELECT 1 AS id", database="shop2")
+    shop.run("history")
+    shop.query("DROP DATABASE shop2")
+    (made,) = listed(shop, "--since", moment)
+    assert (list(made["tables"]), made["schema_changed"]) == (["shop2:wares"], True)
+    assert shop.json("restore", "--at", moment, "--plan")["plan"]["undone"]["transactions"] == 1
+
+
 def test_a_database_whose_drop_was_interrupted_is_passed_over(shop: Checkout) -> None:
     """Nobody can connect to it; the names of all others are known nevertheless."""
     shop.query("CREATE DATABASE broken")

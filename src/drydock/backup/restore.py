@@ -183,7 +183,8 @@ def _put_in_place(
             postgres.note(connection, "seeded", f"from {result.source}")
     reached(Point.RESTORE_CHECKED)
     if keep_beside:
-        with postgres.administer(environment) as connection:
+        with postgres.administer(environment) as connection, connection.transaction():
+            postgres.hand_over(connection, name)
             template.rename(connection, name, result.database)
         return
     redis_client.require(environment)

@@ -29,14 +29,16 @@ COLUMNS = ("inserted", "updated", "deleted")
         "table": "Only those that changed this table.",
         "limit": "How many.",
         "aborted": "Also those that were rolled back, or are prepared and wait.",
+        "all_": "Also what drydock itself did in databases that it makes to prove or load something.",
     }
 )
-def history(
+def history(  # noqa: PLR0913, PLR0917 - each is a flag
     console: Console,
     since: str = "",
     table: str = "",
     limit: str = str(SHOWN),
     aborted: bool = False,
+    all_: bool = False,
     json: bool = False,
 ) -> None:
     """What was changed in the data, newest first: a line for each transaction, with the rows of each table."""
@@ -48,7 +50,7 @@ def history(
     if count < 1:
         raise SettingsError(f"--limit {limit} shows nothing.", hint=f"invoke history --limit {SHOWN}")
     begin = parse(since, Clock(datetime.now(UTC)), "--since") if since else None
-    wanted = listing.Wanted(count, begin, table, aborted)
+    wanted = listing.Wanted(count, begin, table, aborted, all_)
     environment = open_existing()
     archive, missing = listing.bring_up(environment)
     for problem in missing:
@@ -75,6 +77,7 @@ def _data(line: Line) -> dict[str, object]:
         "wal_bytes": one.size,
         "complete": one.whole,
         "undone": line.undone,
+        "aside": one.aside,
         "who": line.who,
     }
 
@@ -102,7 +105,9 @@ def _lines(archive: Archive, found: Told) -> Iterator[str]:
 
     heading = ("time", "xid", *(["timeline"] if found.several else []), "WAL", "who", "changes")
     yield from table([heading, *(_row(line, several=found.several) for line in found.lines)])
-    offered = (line for line in found.lines if line.transaction.committed and not line.undone)
+    offered = (
+        line for line in found.lines if line.transaction.committed and not (line.undone or line.transaction.aside)
+    )
     newest = next((line.transaction for line in offered if line.who != OF_A_RESTORE), None)
     if newest and any(base.stop <= newest.lsn for base in bases(archive)):
         xid = f"{newest.timeline}:{newest.xid}" if found.several else newest.xid
@@ -125,6 +130,7 @@ def _changes(line: Line) -> str:
     parts += [f"{name} {_counts(counts)}" for name, counts in ordered[:TABLES]]
     parts += [f"{len(ordered) - TABLES} more tables"] if len(ordered) > TABLES else []
     notes = [one.state] if not one.committed else []
+    notes += ["aside"] if one.aside else []
     notes += ["undone"] if line.undone else []
     notes += ["at least"] if not one.whole else []
     return (f"[{', '.join(notes)}] " if notes else "") + (", ".join(parts) or "-")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
-from drydock.errors import DrydockError, word
+from drydock.errors import DrydockError
 from drydock.recovery.history import index_file
 from drydock.recovery.history.row_counts import unpack
 from drydock.recovery.history.transactions import full_xid
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 STATES = ("committed", "aborted", "prepared")
 _NUMBERS = {state: number for number, state in enumerate(STATES)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_COLUMNS = "timeline, lsn, until, xid, full, microseconds, state, size, ddl, whole, who, counts, subxids, files"
-_INSERT, _VALUES = "INSERT OR REPLACE INTO transactions VALUES ", f"({', '.join('?' * 15)})"
+_COLUMNS = "timeline, lsn, until, xid, full, microseconds, state, size, ddl, whole, who, counts, subxids, aside, files"
+_INSERT, _VALUES = "INSERT OR REPLACE INTO transactions VALUES ", f"({', '.join('?' * 16)})"
 # As many rows in one statement: half the time of executemany(). SQLite takes 32,766 values (limits.html).
 TOGETHER = 500
 _FROM = "transactions JOIN shapes ON shapes.id = shape"
@@ -76,6 +76,7 @@ class Transaction:
         moment: UTC, by the server's clock.
         whole: False where it may have begun before the WAL that was read: its rows are at least these.
         subxids: how many subtransactions it has.
+        aside: whether drydock did it in a database that was not, or not yet, anybody else's.
         rows: inserted, updated, deleted, by file.
     """
 
@@ -91,6 +92,7 @@ class Transaction:
     whole: bool
     who: str
     subxids: int
+    aside: bool
     rows: dict[str, tuple[int, int, int]]
 
     @property
@@ -112,7 +114,7 @@ class Index:
         try:
             self._connection = index_file.opened(path)
         except sqlite3.OperationalError as error:  # no room, no permission, locked: its content may be sound
-            raise _unusable(path, error) from error
+            raise index_file.unusable(path, error) from error
         except sqlite3.DatabaseError:
             index_file.remove(path)
             self._connection = index_file.opened(path)
@@ -132,7 +134,7 @@ class Index:
         """
         self.close()
         if isinstance(error, sqlite3.OperationalError):
-            raise _unusable(self.path, error) from error
+            raise index_file.unusable(self.path, error) from error
         if isinstance(error, sqlite3.DatabaseError):
             index_file.remove(self.path)
             raise DrydockError(
@@ -163,7 +165,7 @@ class Index:
         self._shapes = {files.encode(): number for number, files in self.rows("SELECT id, files FROM shapes")}
         newest = run.newest
         rows, subs, prepared = [], [], []
-        events = [(run.timeline, lsn, xid, "tablespace", folder, "") for lsn, xid, folder in assembler.take_spaces()]
+        events: list[tuple[Any, ...]] = [(run.timeline, *one, "") for one in assembler.take_events()]
         for one in ended:
             newest = max(newest, one.microseconds) if one.state != "prepared" else newest
             rows.append(self._row(run, one, assembler.next_xid, newest))
@@ -231,6 +233,7 @@ class Index:
             self._shapes.get(files) or self._shape(files),
             _counts(*work.rows.values()),
             len(one.subxids),
+            one.aside,
         )
 
     def _shape(self, files: bytes) -> int:
@@ -286,10 +289,6 @@ class Index:
         return self._connection.execute(statement, values).fetchall()
 
 
-def _unusable(path: Path, error: sqlite3.OperationalError) -> DrydockError:
-    return DrydockError(f"Cannot use {path}: {error}.", hint=f"df -h {word(path.parent)}; invoke doctor")
-
-
 def moment_of(microseconds: int) -> datetime:
     """Microseconds since 1970 as a time (UTC)."""
     return EPOCH + timedelta(microseconds=microseconds)
@@ -310,7 +309,7 @@ def stretches(descent: Descent, begin: int, end: int) -> Iterator[tuple[int, int
 
 
 def _transaction(row: Sequence[Any]) -> Transaction:
-    timeline, lsn, end, xid, full, microseconds, state, size, ddl, whole, who, counts, subxids, files = row
+    timeline, lsn, end, xid, full, microseconds, state, size, ddl, whole, who, counts, subxids, aside, files = row
     rows = zip(files.split(), (tuple(map(int, count.split(","))) for count in counts.split()), strict=True)
     return Transaction(
         timeline=timeline,
@@ -325,6 +324,7 @@ def _transaction(row: Sequence[Any]) -> Transaction:
         whole=bool(whole),
         who=who,
         subxids=subxids,
+        aside=bool(aside),
         rows={file: (count[0], count[1], count[2]) for file, count in rows},
     )
 

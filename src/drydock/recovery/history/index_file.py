@@ -5,16 +5,18 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from drydock.errors import DrydockError, word
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 4
+VERSION = 5
 _TABLES = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, timeline INTEGER, begin INTEGER, reached INTEGER, last INTEGER,
     last_end INTEGER, newest INTEGER, carry TEXT);
 CREATE TABLE transactions (timeline INTEGER, lsn INTEGER, until INTEGER, xid INTEGER, full INTEGER,
     microseconds INTEGER, newest INTEGER, state INTEGER, size INTEGER, ddl INTEGER, whole INTEGER, who TEXT,
-    shape INTEGER, counts TEXT, subxids INTEGER, PRIMARY KEY (timeline, lsn)) WITHOUT ROWID;
+    shape INTEGER, counts TEXT, subxids INTEGER, aside INTEGER, PRIMARY KEY (timeline, lsn)) WITHOUT ROWID;
 CREATE INDEX by_xid ON transactions (xid);
 CREATE INDEX by_newest ON transactions (timeline, newest);
 CREATE INDEX by_shape ON transactions (shape, timeline);
@@ -55,6 +57,11 @@ def opened(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def unusable(path: Path, error: sqlite3.OperationalError) -> DrydockError:
+    """What there is to say where the file cannot be used."""
+    return DrydockError(f"Cannot use {path}: {error}.", hint=f"df -h {word(path.parent)}; invoke doctor")
 
 
 def remove(path: Path) -> None:

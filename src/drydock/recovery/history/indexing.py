@@ -12,8 +12,9 @@ from drydock.cycles import no_search_for_cycles
 from drydock.recovery.archive import laying_out
 from drydock.recovery.archive.laying_out import DamagedSegmentError
 from drydock.recovery.archive.proving import Prover
-from drydock.recovery.history.index import Index, Run
-from drydock.recovery.history.transactions import ALL, Assembler, read_work
+from drydock.recovery.history.index import Index, Run, stretches
+from drydock.recovery.history.transactions import ALL, Assembler
+from drydock.recovery.history.work import read_work
 from drydock.recovery.wal import waldump
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Descent, Stretch, format_lsn
 from drydock.recovery.wal.records import Records
@@ -139,10 +140,25 @@ class _Timeline:
             return Assembler.load(run.carry)
         forked = run.begin == self.descent.stretches[-1].begin and len(self.descent.stretches) > 1
         assembler = Assembler(whole_from=ALL if forked else None)
+        assembler.aside = self._aside(run.begin)
         if forked:
             waiting = self.index.prepared(self.descent, run.begin)
             assembler.prepared = {int(xid): read_work(json.loads(work)) for xid, work in waiting.items()}
         return assembler
+
+    def _aside(self, position: int) -> set[str]:
+        """The databases that were drydock's alone at a position: those of which it is proven that nothing ended it."""
+        query = (
+            "SELECT lsn, kind, file FROM events"
+            " WHERE timeline = ? AND lsn >= ? AND lsn < ? AND kind IN ('aside', 'open') ORDER BY lsn"
+        )
+        found = set[str]()
+        for piece in stretches(self.descent, 0, position):
+            for lsn, kind, database in self.index.rows(query, piece):
+                found.discard(database)
+                if kind == "aside" and self.index.covered(self.descent, lsn, position):
+                    found.add(database)
+        return found
 
     def _after_damage(self, run: Run, problem: str) -> Run:
         """Go on behind a segment that cannot be read."""

@@ -16,7 +16,7 @@ from drydock.recovery.archive import progress
 from drydock.recovery.bases.base import archive_of
 from drydock.recovery.history import indexing, relations
 from drydock.recovery.history.index import microseconds_of
-from drydock.recovery.history.queries import OWN, TELLING, History
+from drydock.recovery.history.queries import OPEN, OWN, TELLING, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,12 +44,14 @@ class Wanted:
         since: aware.
         table: as the history names it, or with `public.` before it.
         aborted: with those that were rolled back, or are prepared and wait.
+        everything: with what drydock did in databases that were nobody else's.
     """
 
     limit: int
     since: datetime | None = None
     table: str = ""
     aborted: bool = False
+    everything: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def told(archive: Archive, database: str, wanted: Wanted) -> Told:
 
 def _of_timeline(history: History, timeline: int, wanted: Wanted) -> Iterator[Line]:
     where = [TELLING, f"(state = 0{f' OR state = 1 OR {_WAITING}' if wanted.aborted else ''})", "timeline = ?"]
+    where += [] if wanted.everything else [OPEN]
     values: list[object] = [timeline]
     if wanted.since:
         moment = microseconds_of(wanted.since)

@@ -24,6 +24,7 @@ ENDED = "state < 2 AND "  # committed or aborted: what a server stops at
 OWN = frozenset({"drydock.facts"})  # what only drydock writes for itself
 # All but what changed nothing that people would look for: flushes, ANALYZE, writes to temporary and unlogged tables.
 TELLING = "(ddl OR counts <> '' OR who LIKE '{%')"
+OPEN = "NOT aside"  # what drydock does in databases that are nobody else's is no change of anybody's data
 # The few that were ever prepared are known by themselves: no stretch of the million others is read for them.
 PREPARED = (
     "state = 2 AND timeline = ?1 AND microseconds > ?4 AND lsn IN"
@@ -131,7 +132,7 @@ class History:
         query = (
             "SELECT files, counts, count(*), sum(ddl), max(lsn), who LIKE '{%'"  # noqa: S608 - constants
             " FROM transactions JOIN shapes ON shapes.id = shape"
-            f" WHERE state = 0 AND timeline = ? AND lsn >= ? AND lsn < ? AND {TELLING}"
+            f" WHERE state = 0 AND timeline = ? AND lsn >= ? AND lsn < ? AND {OPEN} AND {TELLING}"
             " GROUP BY shape, counts, ddl, who LIKE '{%'"
         )
         for piece in stretches(descent, lsn, end):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from drydock.recovery.history import row_counts
+from drydock import postgres
 from drydock.recovery.history.row_counts import DELETED, INSERTED, UPDATED
+from drydock.recovery.history.work import LARGE_OBJECTS, RENAMING, Work, database_of, read_work
 from drydock.recovery.wal import record_bodies as bodies
 from drydock.recovery.wal import records as kinds
 from drydock.recovery.wal.waldump import record_end
@@ -22,17 +23,12 @@ if TYPE_CHECKING:
     from drydock.recovery.wal.records import Stretch
 
 State = Literal["committed", "aborted", "prepared"]
-Rows = dict[bytes, int]  # by file, as `row_counts.pack` has them
 
 PREFIX = b"drydock"  # of logical messages that say who a transaction is
+# And of those that say of a database whether drydock alone works in it from their commit on; see `Work.handed`.
+ASIDE = {postgres.ASIDE.encode(): True, postgres.HANDED_OVER.encode(): False}
 WHO_LIMIT = 200  # characters
 FIRST_NORMAL = 16384  # FirstNormalObjectId: files below are initdb's, of catalogues
-RENAMING = {1259: 1, 2615: 2}  # files of pg_class and pg_namespace; see Work.renaming
-LARGE_OBJECTS = 2613
-DATABASES = 1262
-# Catalogues that no change of a schema writes alone: statistics of ANALYZE with their toast, large objects' owners; and
-# of those that all databases share the databases themselves with their settings, owners, rights and comments.
-_NOT_DDL = frozenset({2619, 2840, 3429, 3430, 2995, DATABASES, 2964, 1214, 2396})
 ALL = -1  # as `Assembler.whole_from`: nothing can have begun before
 # What a record adds by its kind; 0: it says so itself (`_rows`).
 _ONE_EACH = {
@@ -52,54 +48,6 @@ STATES: dict[int, State] = {
 }
 
 
-@dataclass(slots=True)
-class Work:
-    """What is known of a transaction that has not ended.
-
-    Attributes:
-        rows: inserted, updated and deleted rows by file, packed.
-        size: bytes of its records, without those of indexes.
-        ddl: whether it changed catalogues or files, of what was there before: a new database is a copy.
-        renaming: whether it may have given relations another name: those it invalidates (1), or any (2).
-        who: what it said of itself.
-        created: files made, and where.
-        database: the one in which it locked a relation exclusively.
-        copying: whether it makes a database, which is nothing else's transaction.
-    """
-
-    rows: Rows = field(default_factory=dict)
-    size: int = 0
-    ddl: bool = False
-    renaming: int = 0
-    who: str = ""
-    created: list[tuple[int, str]] = field(default_factory=list)
-    database: str = ""
-    copying: bool = False
-
-    def document(self) -> dict[str, Any]:
-        """It as JSON has it."""
-        return {**asdict(self), "rows": {file.decode(): row_counts.unpack(rows) for file, rows in self.rows.items()}}
-
-    def changes_catalogue(self, number: int, operation: int) -> None:
-        """Take note of a changed row of a catalogue, by the number of its file."""
-        self.ddl |= number not in _NOT_DDL
-        self.copying |= number == DATABASES and operation == kinds.INSERT
-        # A new name is in an index, and so the row's update cannot be a hot one (src/backend/access/heap/README.HOT).
-        if operation == kinds.UPDATE:
-            self.renaming = max(self.renaming, RENAMING.get(number, 0))
-
-    def merge(self, other: Work) -> None:
-        """Add what a committed subtransaction did."""
-        for file, rows in other.rows.items():
-            self.rows[file] = self.rows.get(file, 0) + rows
-        self.size += other.size
-        self.ddl |= other.ddl
-        self.renaming = max(self.renaming, other.renaming)
-        self.who = self.who or other.who
-        self.created += other.created
-        self.database = self.database or other.database
-
-
 @dataclass(slots=True)  # not frozen: there are millions, and that would take three times as long to make
 class Ended:
     """A transaction that ended, with the position of the record that says so.
@@ -109,6 +57,7 @@ class Ended:
         whole: False where it may have begun before the WAL that was read.
         dropped: files that its end removes.
         renamed: relations that may have another name since; 0: any.
+        aside: whether it was in a database that was drydock's alone.
     """
 
     lsn: int
@@ -121,6 +70,7 @@ class Ended:
     whole: bool = True
     dropped: tuple[str, ...] = ()
     renamed: tuple[int, ...] = ()
+    aside: bool = False
 
 
 class Assembler:
@@ -132,8 +82,11 @@ class Assembler:
         next_xid: the 64-bit number of the next transaction, as the last checkpoint had it; 0: not seen yet.
         whole_from: transactions from this xid on began in the WAL that was read; None: not known yet;
             ALL: all of them did.
-        spaces: tablespaces made: position, transaction and folder. Whoever replays the record makes one at once,
-            whatever becomes of the transaction. They are not dumped: whoever writes down the rest takes them.
+        aside: databases in which drydock alone works.
+        events: tablespaces made (kind `tablespace`, with their folder) and databases that became drydock's alone
+            (`aside`) or no longer are (`open`): position, transaction, kind, and which. Whoever replays the making of
+            a tablespace makes one at once, whatever becomes of the transaction. They are not dumped: whoever writes
+            down the rest takes them.
     """
 
     def __init__(self, *, whole_from: int | None = None) -> None:
@@ -141,7 +94,8 @@ class Assembler:
         self.prepared: dict[int, Work] = {}
         self.next_xid = 0
         self.whole_from = whole_from
-        self.spaces: list[tuple[int, int, str]] = []
+        self.aside: set[str] = set()
+        self.events: list[tuple[int, int, str, str]] = []
 
     def feed(self, stretch: Stretch) -> list[Ended]:
         """The transactions that end in these records, in the order of their ends."""
@@ -156,7 +110,7 @@ class Assembler:
                 plain = not data[place + 25] & bodies.HAS_IMAGE
                 table, number = _table(data[place + 28 : place + 40] if plain else bodies.block_file(data, place))
                 if number:
-                    work.changes_catalogue(number, kind)
+                    work.changes_catalogue(table, number, kind)
                     continue
                 counts = work.rows
                 counts[table] = counts.get(table, 0) + (one_each[kind] or _rows(kind, data, place))
@@ -169,9 +123,9 @@ class Assembler:
                     ended.append(one)
         return ended
 
-    def take_spaces(self) -> list[tuple[int, int, str]]:
-        """The tablespaces made since the last time."""
-        taken, self.spaces = self.spaces, []
+    def take_events(self) -> list[tuple[int, int, str, str]]:
+        """What became of tablespaces and databases since the last time."""
+        taken, self.events = self.events, []
         return taken
 
     def dump(self) -> str:
@@ -182,6 +136,7 @@ class Assembler:
                 "prepared": {xid: work.document() for xid, work in self.prepared.items()},
                 "next_xid": self.next_xid,
                 "whole_from": self.whole_from,
+                "aside": sorted(self.aside),
             }
         )
 
@@ -191,6 +146,7 @@ class Assembler:
         raw = json.loads(text)
         made = cls(whole_from=raw["whole_from"])
         made.next_xid = raw["next_xid"]
+        made.aside = set(raw["aside"])
         made.going_on = {int(xid): read_work(work) for xid, work in raw["going_on"].items()}
         made.prepared = {int(xid): read_work(work) for xid, work in raw["prepared"].items()}
         return made
@@ -212,22 +168,42 @@ class Assembler:
             work.ddl |= not work.copying
             work.created.append((stretch.position(place), bodies.created(data, at)))
         elif kind == kinds.SPACE_MADE:
-            self.spaces.append((stretch.position(place), xid, bodies.location(data, at)))
+            self.events.append((stretch.position(place), xid, "tablespace", bodies.location(data, at)))
+        elif kind == kinds.DATABASE_DROPPED:
+            self._hand(stretch.position(place), xid, {str(bodies.dropped_database(data, at)): False})
         elif kind == kinds.LOCK:
             self._locked(bodies.locks(data, at))
         elif kind == kinds.RUNNING:
             self._running(*bodies.running(data, at))
         elif kind == kinds.CHECKPOINT:
             self.next_xid = bodies.next_xid(data, at)
-        elif (said := bodies.message(data, at)) and said[0] == PREFIX:
-            work = self._work(xid)
-            work.who = work.who or said[1].decode(errors="replace")[:WHO_LIMIT]
+        elif said := bodies.message(data, at):
+            self._said(self._work(xid), said)
         return None
+
+    def _said(self, work: Work, said: bodies.Message) -> None:
+        text = said.content.decode(errors="replace")
+        work.database = work.database or str(said.database)
+        if said.prefix == PREFIX:
+            work.who = work.who or text[:WHO_LIMIT]
+        elif said.prefix in ASIDE:
+            work.handed[text] = ASIDE[said.prefix]
+
+    def _hand(self, lsn: int, xid: int, handed: dict[str, bool]) -> None:
+        for database, aside in handed.items():
+            if aside != (database in self.aside):
+                self.aside ^= {database}
+                self.events.append((lsn, xid, "aside" if aside else "open", database))
+
+    def _is_aside(self, work: Work) -> bool:
+        """A session changes nothing but its own database, and what all of them share."""
+        database = work.database or database_of(next(iter(work.rows), b"//"))
+        return database in self.aside
 
     def _locked(self, locks: list[tuple[int, int, int]]) -> None:
         for xid, database, relation in locks:
             work = self._work(xid)
-            work.database = str(database)
+            work.database = work.database or (str(database) if database else "")
             if relation in RENAMING:
                 work.renaming = 2
 
@@ -243,6 +219,10 @@ class Assembler:
         work = self.going_on.pop(xid, None) or Work()
         work.size += length
         made = Ended(lsn, record_end(lsn, length), xid, microseconds, "committed", work, (), self._whole(xid))
+        if self.aside:
+            made.aside = self._is_aside(work)
+        if work.handed:
+            self._hand(lsn, xid, work.handed)
         if work.renaming:
             made.renamed = _renamed(work, ())
         return made
@@ -258,6 +238,9 @@ class Assembler:
         if state == "prepared":
             self.prepared[xid] = deepcopy(work)
         work.size += length
+        aside = self._is_aside(work)
+        if state == "committed":
+            self._hand(lsn, xid, work.handed)
         return Ended(
             lsn=lsn,
             end=record_end(lsn, length),
@@ -269,6 +252,7 @@ class Assembler:
             whole=self._whole(xid),
             dropped=end.dropped if state != "prepared" else (),
             renamed=_renamed(work, end.relations) if work.renaming and state == "committed" else (),
+            aside=aside,
         )
 
     def _whole(self, xid: int) -> bool:
@@ -287,13 +271,6 @@ def full_xid(xid: int, next_xid: int) -> int | None:
         return None
     distance = (next_xid - xid) % (1 << 32)
     return next_xid - (distance if distance < HALF else distance - (1 << 32))
-
-
-def read_work(raw: dict[str, Any]) -> Work:
-    """What `Work.document` wrote down."""
-    rows = {file.encode(): row_counts.pack(*counts) for file, counts in raw.pop("rows").items()}
-    created = [(lsn, file) for lsn, file in raw.pop("created")]
-    return Work(**raw, rows=rows, created=created)
 
 
 @cache

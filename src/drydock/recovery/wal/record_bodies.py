@@ -1,13 +1,14 @@
 """What records say behind their headers, in PostgreSQL 16's structures.
 
 Source: access/xlogrecord.h, access/xact.h, access/heapam_xlog.h, storage/standbydefs.h, catalog/pg_control.h,
-replication/message.h, commands/tablespace.h.
+replication/message.h, commands/tablespace.h, commands/dbcommands_xlog.h.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from drydock.recovery.wal.records import HEADER, INFO, PREPARE
 
@@ -51,6 +52,14 @@ class End:
     subxids: tuple[int, ...] = ()
     dropped: tuple[str, ...] = ()
     relations: tuple[int, ...] = ()
+
+
+class Message(NamedTuple):
+    """A logical message, and the database of the session that sent it."""
+
+    database: int
+    prefix: bytes
+    content: bytes
 
 
 def block_file(data: bytes, place: int) -> bytes:
@@ -137,6 +146,11 @@ def location(data: bytes, at: int) -> str:
     return data[begin : data.index(b"\0", begin)].decode(errors="replace")
 
 
+def dropped_database(data: bytes, at: int) -> int:
+    """The database that is dropped."""
+    return int(_NUMBER.unpack_from(data, at)[0])
+
+
 def locks(data: bytes, at: int) -> list[tuple[int, int, int]]:
     """Transactions, and the databases and relations that they hold exclusively."""
     count = _COUNT.unpack_from(data, at)[0]
@@ -154,11 +168,12 @@ def next_xid(data: bytes, at: int) -> int:
     return int(_NEXT.unpack_from(data, at)[0])
 
 
-def message(data: bytes, at: int) -> tuple[bytes, bytes] | None:
-    """Prefix and content of a logical message; None where it belongs to no transaction."""
-    _, transactional, prefix, size = _MESSAGE.unpack_from(data, at)
+def message(data: bytes, at: int) -> Message | None:
+    """A logical message; None where it belongs to no transaction."""
+    database, transactional, prefix, size = _MESSAGE.unpack_from(data, at)
     at += _MESSAGE.size
-    return (data[at : at + prefix - 1], data[at + prefix : at + prefix + size]) if transactional else None
+    said = Message(database, data[at : at + prefix - 1], data[at + prefix : at + prefix + size])
+    return said if transactional else None
 
 
 def _image(data: bytes, at: int) -> int:

@@ -29,7 +29,7 @@ _PREVIOUS = struct.Struct("=Q")
 _LENGTH = struct.Struct("=I")
 
 # Resource managers (rmgrlist.h), with the upper half of what `info` may be.
-XLOG, TRANSACTION, STORAGE, TABLESPACE, STANDBY, HEAP2, HEAP, MESSAGE = 0, 1, 2, 5, 8, 9, 10, 21
+XLOG, TRANSACTION, STORAGE, DATABASE, TABLESPACE, STANDBY, HEAP2, HEAP, MESSAGE = 0, 1, 2, 4, 5, 8, 9, 10, 21
 INITIAL = 0x80  # XLOG_HEAP_INIT_PAGE, XLOG_XACT_HAS_INFO: says more of the same operation
 SWITCH = (XLOG, 0x40)
 (
@@ -50,7 +50,8 @@ SWITCH = (XLOG, 0x40)
     SAID,
     SWITCHED,
     SPACE_MADE,
-) = range(1, 18)
+    DATABASE_DROPPED,
+) = range(1, 19)
 _KINDS = {
     (HEAP, 0x00): INSERT,
     (HEAP, 0x10): DELETE,
@@ -70,6 +71,7 @@ _KINDS = {
     SWITCH: SWITCHED,
     (MESSAGE, 0x00): SAID,
     (TABLESPACE, 0x00): SPACE_MADE,
+    (DATABASE, 0x20): DATABASE_DROPPED,
 }
 ROWS = MULTI_INSERT  # kinds up to this one are changes of rows
 
