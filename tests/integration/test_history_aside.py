@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from drydock.recovery.archive.folders import Archive
 
 FIRST = Descent((Stretch(1, 0, None),))
-# Of each kind that a load has: tables, rows alone, catalogues alone (no cache knows of a comment), a signature alone.
+# Of each kind that a load has: tables, rows alone, catalogues alone (no cache knows of a comment), a signature alone,
+# and what all databases share.
 LOAD = (
     "CREATE TABLE t (id int)",
     "INSERT INTO t VALUES (1)",
     "COMMENT ON TABLE t IS 'loaded'",
     """SELECT pg_logical_emit_message(true, 'drydock', '{"task": "invoke restore"}')""",
+    "CREATE ROLE guest",
+    "DROP ROLE guest",
     "BEGIN; SAVEPOINT a; CREATE TABLE u (id int); RELEASE a; COMMIT",
 )
 

@@ -170,7 +170,7 @@ class Assembler:
         elif kind == kinds.SPACE_MADE:
             self.events.append((stretch.position(place), xid, "tablespace", bodies.location(data, at)))
         elif kind == kinds.DATABASE_DROPPED:
-            self._hand(stretch.position(place), xid, {str(bodies.dropped_database(data, at)): False})
+            self._hand(stretch.position(place), xid, ((str(bodies.dropped_database(data, at)), False),))
         elif kind == kinds.LOCK:
             self._locked(bodies.locks(data, at))
         elif kind == kinds.RUNNING:
@@ -187,10 +187,10 @@ class Assembler:
         if said.prefix == PREFIX:
             work.who = work.who or text[:WHO_LIMIT]
         elif said.prefix in ASIDE:
-            work.handed[text] = ASIDE[said.prefix]
+            work.handed += ((text, ASIDE[said.prefix]),)
 
-    def _hand(self, lsn: int, xid: int, handed: dict[str, bool]) -> None:
-        for database, aside in handed.items():
+    def _hand(self, lsn: int, xid: int, handed: tuple[tuple[str, bool], ...]) -> None:
+        for database, aside in handed:
             if aside != (database in self.aside):
                 self.aside ^= {database}
                 self.events.append((lsn, xid, "aside" if aside else "open", database))
@@ -238,6 +238,8 @@ class Assembler:
         if state == "prepared":
             self.prepared[xid] = deepcopy(work)
         work.size += length
+        if end.database:
+            work.database = str(end.database)
         aside = self._is_aside(work)
         if state == "committed":
             self._hand(lsn, xid, work.handed)

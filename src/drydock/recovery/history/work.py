@@ -30,7 +30,7 @@ class Work:
         renaming: whether it may have given relations another name: those it invalidates (1), or any (2).
         who: what it said of itself.
         created: files made, and where.
-        database: the one whose catalogues it changed, or in which it locked a relation exclusively.
+        database: the session's, as far as catalogues that it changed, exclusive locks and messages tell.
         copying: whether it makes a database, which is nothing else's transaction.
         handed: databases that are drydock's alone from its commit on (True), or no longer are.
     """
@@ -43,7 +43,7 @@ class Work:
     created: list[tuple[int, str]] = field(default_factory=list)
     database: str = ""
     copying: bool = False
-    handed: dict[str, bool] = field(default_factory=dict)
+    handed: tuple[tuple[str, bool], ...] = ()
 
     def document(self) -> dict[str, Any]:
         """It as JSON has it."""
@@ -68,14 +68,15 @@ class Work:
         self.who = self.who or other.who
         self.created += other.created
         self.database = self.database or other.database
-        self.handed |= other.handed
+        self.handed += other.handed
 
 
 def read_work(raw: dict[str, Any]) -> Work:
     """What `Work.document` wrote down."""
     rows = {file.encode(): row_counts.pack(*counts) for file, counts in raw.pop("rows").items()}
     created = [(lsn, file) for lsn, file in raw.pop("created")]
-    return Work(**raw, rows=rows, created=created)
+    handed = tuple((database, aside) for database, aside in raw.pop("handed"))
+    return Work(**raw, rows=rows, created=created, handed=handed)
 
 
 @cache

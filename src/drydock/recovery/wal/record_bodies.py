@@ -45,6 +45,7 @@ class End:
         xid: of the two-phase transaction that it ends; None where it ends its own.
         dropped: files.
         relations: that it invalidates, by object identifier.
+        database: of the session, where the record says so: where it invalidates anything; 0 otherwise.
     """
 
     microseconds: int
@@ -52,6 +53,7 @@ class End:
     subxids: tuple[int, ...] = ()
     dropped: tuple[str, ...] = ()
     relations: tuple[int, ...] = ()
+    database: int = 0
 
 
 class Message(NamedTuple):
@@ -102,7 +104,9 @@ def end(kind: int, data: bytes, place: int) -> End:
     if not data[place + INFO] & HAS_INFO:
         return found
     flags = _NUMBER.unpack_from(data, at + 8)[0]
-    at += 12 + (8 if flags & HAS_DATABASE else 0)
+    at += 12
+    if flags & HAS_DATABASE:
+        found.database, at = _NUMBER.unpack_from(data, at)[0], at + 8
     if flags & HAS_SUBXACTS:
         found.subxids, at = _numbers(data, at)
     if flags & HAS_FILES:
