@@ -198,9 +198,8 @@ def run_environment(environment: Environment, script: ScriptDirectory, plan: Any
 
     url = environment.database_url(environment.owner, database)
     config = revisions.configuration(environment.settings, url)
-    names = {"DATABASE_URL": url, "DATABASE_OWNER_URL": url}
-    if environment.settings.synchronous:
-        names["PGOPTIONS"] = postgres.LOCAL  # env.py connects by itself
+    # env.py connects by itself.
+    names = {"DATABASE_URL": url, "DATABASE_OWNER_URL": url, "PGOPTIONS": postgres.session_options(environment)}
     with exported(names), EnvironmentContext(config, script, fn=plan, as_sql=False):
         script.run_env()
 
@@ -248,17 +247,17 @@ def _failure(error: Exception, running: list[Any], stays_at: list[str]) -> Drydo
         return error
     if not running:
         return MigrationError(
-            f"Alembic could not start: {_cause(error)}.", hint="Check migrations/env.py and alembic.ini."
+            f"Alembic could not start: {cause(error)}.", hint="Check migrations/env.py and alembic.ini."
         )
     step = running[0]
     return MigrationError(
-        f"Migration {_one_revision(step)} ({step.doc}) failed: {_cause(error)}.",
+        f"Migration {_one_revision(step)} ({step.doc}) failed: {cause(error)}.",
         left=f"Nothing of it was kept; the database is at {', '.join(stays_at) or 'the beginning'}.",
         hint="Correct the migration, then: invoke migrate",
     )
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """The server's own message where there is one: SQLAlchemy wraps it in the statement and a link."""
     original = getattr(error, "orig", None) or error
     primary = getattr(getattr(original, "diag", None), "message_primary", None)

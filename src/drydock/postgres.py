@@ -27,6 +27,11 @@ UP = "up"
 ASIDE, HANDED_OVER = "drydock.aside", "drydock.handed_over"
 
 
+def session_options(environment: Environment) -> str:
+    """How the server is to treat a task's session, as libpq's `options`; a throwaway one waits for nobody."""
+    return "" if environment.settings.throwaway else LOCAL
+
+
 def connect(
     environment: Environment, role: Role, database: str = "", *, autocommit: bool = True, timeout: int = CONNECT_TIMEOUT
 ) -> Connection:
@@ -55,7 +60,7 @@ def connect(
             connect_timeout=timeout,
             application_name="drydock",
             autocommit=autocommit,
-            options="" if environment.settings.throwaway else LOCAL,
+            options=session_options(environment),
         )
     except psycopg.OperationalError as error:
         raise _unreachable(environment, error) from error

@@ -153,6 +153,17 @@ def test_a_busy_migration_lock_is_waited_for_and_named(shop: Checkout) -> None:
     shop.run("migrate", LOCK_TIMEOUT="1")
 
 
+def test_locks_in_the_way_of_a_comparison_are_a_sentence(shop: Checkout) -> None:
+    """While somebody holds a table, doctor and migrate.check say that the models cannot be compared, and why."""
+    environment = shop.environment
+    with postgres.connect(environment, environment.superuser, autocommit=False) as other:
+        other.execute("LOCK TABLE users")
+        checks = {check["name"]: check for check in shop.json("doctor", code=1)["checks"]}
+        reason = "The models cannot be compared: canceling statement due to lock timeout."
+        assert checks["schema:files"]["detail"] == reason
+        assert reason in shop.run("migrate.check", code=6).stderr
+
+
 def test_a_bare_alembic_waits_for_the_same_lock(shop: Checkout) -> None:
     """migrations/env.py takes drydock's lock, so that the two exclude each other."""
     text = (shop.root / "migrations" / "env.py").read_text()
