@@ -14,7 +14,8 @@ import pytest
 
 from drydock.backup import packing
 from drydock.backup.encryption import OPEN
-from drydock.recovery.archive import lives
+from drydock.errors import DrydockError
+from drydock.recovery.archive import laying_out, lives
 from drydock.recovery.archive.folders import Archive
 from drydock.recovery.bases import base, base_manifest
 from drydock.recovery.bases.base_manifest import Proof
@@ -22,7 +23,7 @@ from drydock.recovery.history import relations
 from drydock.recovery.history.relations import Map, Relation
 from drydock.recovery.upkeep import audit, audit_part, sealing
 from drydock.recovery.upkeep.audit import Scope
-from drydock.recovery.wal.positions import Segment
+from drydock.recovery.wal.positions import Segment, parse_history
 from drydock.settings import Settings
 from tests.unit.test_base_backups import LABEL, MANIFEST, archive_of
 from tests.wal_files import SYSTEM, begin, write
@@ -38,7 +39,11 @@ RECEIVED = Segment(2, 7).start + 100
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with two base backups, a part that is over, and one that is being written; all as it should be."""
     root = tmp_path_factory.mktemp("whole")
-    settings = Settings(root=root)
+    build(Settings(root=root))
+    return root
+
+
+def build(settings: Settings) -> Archive:
     archive = Archive(settings, SYSTEM)
     first = begin(archive)
     for number in range(1, 6):
@@ -50,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     take(archive, "20261121T100000Z", "1", 1, 1)
     take(archive, "20261121T110000Z", "2", 2, 5)
     sealing.seal(settings, archive, writing="2")
-    return root
+    return archive
 
 
 def take(archive: Archive, name: str, part: str, timeline: int, number: int) -> None:
@@ -83,6 +88,29 @@ def archive(whole: Path, tmp_path: Path) -> Archive:
 
 def findings(archive: Archive) -> list[Finding]:
     return audit.audit(Scope(archive=archive, sealing=OPEN, writing="2", received=RECEIVED), lambda _line: None)
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """As `whole`, with the WAL encrypted and no private key at hand."""
+    import pyrage
+
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    return build(Settings(root=tmp_path_factory.mktemp("encrypted"), backup_recipients=(recipient,)))
+
+
+def test_without_the_private_key_hashes_are_compared(encrypted: Archive) -> None:
+    """A history that cannot be opened is no damage, and hides none; one that lies plain beside is read instead."""
+    plain = encrypted.folder / "2" / "00000002.history"
+    assert laying_out.descents(encrypted, OPEN)[2] == parse_history(2, FORK)
+    assert findings(encrypted) == []
+    plain.unlink()
+    with pytest.raises(DrydockError, match="no identity is set"):
+        laying_out.descents(encrypted, OPEN)
+    assert findings(encrypted) == []
+    sealed = encrypted.folder / "1" / f"{Segment(1, 2).name}.zst.age"
+    sealed.write_bytes(sealed.read_bytes()[:-1])
+    assert [found.where for found in findings(encrypted)] == [str(sealed)]
 
 
 def names(root: Path) -> list[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from drydock.backup import packing
-from drydock.errors import DamagedError
-from drydock.recovery.archive.folders import PARTIAL, Form, part_order
+from drydock.errors import DamagedError, DrydockError
+from drydock.recovery.archive.folders import PARTIAL, Form, part_order, plain_name
 from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -57,30 +58,50 @@ def descents(archive: Archive, sealing: Sealing) -> dict[int, Descent]:
     Raises:
         DrydockError: where one is damaged or cannot be decrypted.
     """
-    import io
+    texts = histories(archive, lambda path: text(path, sealing))
+    return {timeline: parse_history(timeline, copies[0]) for timeline, copies in texts.items()}
 
-    def read(path: Path) -> str:
-        content = io.BytesIO()
-        unpack(path, content, sealing)
-        return content.getvalue().decode()
 
-    return {timeline: parse_history(timeline, texts[0]) for timeline, texts in histories(archive, read).items()}
+def text(path: Path, sealing: Sealing) -> str:
+    """What is in a history file, packed or plain.
+
+    Raises:
+        DamagedError: where it is damaged.
+        DrydockError: where it cannot be decrypted.
+    """
+    content = io.BytesIO()
+    unpack(path, content, sealing)
+    return content.getvalue().decode()
 
 
 def histories(archive: Archive, read: Callable[[Path], T]) -> dict[int, list[T]]:
     """What `read` makes of each history file, by timeline; one that is sealed meanwhile is read in its new form.
+
+    One that cannot be decrypted counts for nothing where it lies plain beside, as in the part being written.
 
     Raises:
         FileNotFoundError: where one is gone.
     """
 
     def now() -> dict[int, list[T]]:
-        return {timeline: [read(path) for path in paths] for timeline, paths in archive.histories().items()}
+        return {timeline: list(_copies(paths, read)) for timeline, paths in archive.histories().items()}
 
     for _ in range(AGAIN):
         with suppress(FileNotFoundError):
             return now()
     return now()
+
+
+def _copies(paths: Sequence[Path], read: Callable[[Path], T]) -> Iterator[T]:
+    for path in paths:
+        try:
+            yield read(path)
+        except DamagedError:
+            raise
+        except DrydockError:
+            plain = path.with_name(plain_name(path.name))
+            if plain == path or not plain.exists():
+                raise
 
 
 def lay_out(batch: Sequence[Stored], folder: Path, sealing: Sealing) -> None:

@@ -14,13 +14,13 @@ from drydock.backup import packing
 from drydock.errors import DrydockError, word
 from drydock.recovery.archive import laying_out, lives, marks
 from drydock.recovery.archive.catalogue import Catalogue
-from drydock.recovery.archive.folders import PART_FILE, PART_NAME
+from drydock.recovery.archive.folders import PART_FILE, PART_NAME, SEALED
 from drydock.recovery.bases import base, base_manifest
 from drydock.recovery.bases.base_tar import Looking
 from drydock.recovery.history import relations
 from drydock.recovery.upkeep import retention
 from drydock.recovery.upkeep.audit_part import ENTERED, FOREIGN, Files, Finding
-from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_lsn
+from drydock.recovery.wal.positions import SEGMENT_SIZE, parse_history, parse_lsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from drydock.backup.encryption import Sealing
     from drydock.recovery.archive.folders import Archive, Part
     from drydock.recovery.bases.base import Base
+    from drydock.recovery.wal.positions import Descent
 
 # The catalogue, the index of transactions and the order of lives, with what SQLite keeps beside its files.
 KEPT = {
@@ -73,7 +74,7 @@ def audit(scope: Scope, report: Callable[[str], None]) -> list[Finding]:
     except DrydockError as error:
         return [*found, Finding(str(archive.folder), error.message, error.hint)]
     try:
-        descents = laying_out.descents(archive, scope.sealing)
+        descents = _descents(scope)
     except DrydockError as error:
         return [*found, Finding(str(archive.folder), error.message, RESTORED)]
     usable = []
@@ -91,6 +92,20 @@ def audit(scope: Scope, report: Callable[[str], None]) -> list[Finding]:
         first, last = _span(scope, part, parts, usable)
         found += files.gaps(first, last)
     return found + _strange(archive, parts)
+
+
+def _descents(scope: Scope) -> dict[int, Descent | None]:
+    """Where the timelines come from that have a history; None where that is encrypted and there is no key."""
+
+    def read(path: Path) -> str | None:
+        closed = path.name.endswith(SEALED) and scope.sealing.identity is None
+        return None if closed else laying_out.text(path, scope.sealing)
+
+    found: dict[int, Descent | None] = {}
+    for timeline, copies in laying_out.histories(scope.archive, read).items():
+        texts = [text for text in copies if text is not None]
+        found[timeline] = parse_history(timeline, texts[0]) if texts else None
+    return found
 
 
 def base_problem(scope: Scope, path: Path) -> str:

@@ -51,11 +51,11 @@ class Files:
         part: which.
         rows: what the catalogue knows of it.
         sealing: whether there is a key to look into encrypted files.
-        descents: where the timelines come from that have a history.
+        descents: where the timelines come from that have a history; None where it cannot be looked into.
     """
 
     def __init__(
-        self, archive: Archive, part: Part, rows: Sequence[Row], sealing: Sealing, descents: dict[int, Descent]
+        self, archive: Archive, part: Part, rows: Sequence[Row], sealing: Sealing, descents: dict[int, Descent | None]
     ) -> None:
         self.archive = archive
         self.folder = archive.folder / part.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from drydock.backup import encryption
 from drydock.errors import DrydockError
 from drydock.recovery.archive import progress
-from drydock.recovery.archive.folders import Archive, system_identifiers
+from drydock.recovery.archive.folders import Archive, plain_name, system_identifiers
 from drydock.recovery.bases import base, proof
 from drydock.recovery.upkeep import audit, audit_records
 from drydock.recovery.upkeep.audit_part import Finding
@@ -53,9 +53,17 @@ def unread(settings: Settings, environment: Environment | None) -> list[str]:
     missing = []
     if sealed and not settings.identity:
         missing.append("what is encrypted was compared with its hash alone: BACKUP_IDENTITY is not set")
+        if any(map(_closed, archives)):
+            missing.append("of which timeline a page must be was not asked where that timeline's history is encrypted")
     if archives and not environment:
         missing.append("the records of the WAL were not read one by one: that takes an environment (invoke up)")
     return missing
+
+
+def _closed(archive: Archive) -> bool:
+    """Whether a history is there encrypted alone: the part being written has it plain as well."""
+    found = archive.folder.glob(f"*/*.history{ENCRYPTED}")
+    return any(not path.with_name(plain_name(path.name)).exists() for path in found)
 
 
 def _server(settings: Settings, environment: Environment | None, archive: Archive) -> tuple[str, int, list[Finding]]:
