@@ -301,10 +301,12 @@ def test_archive_verify_says_what_is_wrong(shop: Checkout) -> None:
 
 
 def test_archives_are_verified_without_an_environment(shop: Checkout, tmp_path: Path) -> None:
-    """A checkout with nothing but the backups folder."""
+    """A checkout with nothing but the backups folder; before it has that, it says that there is none."""
     import shutil
 
     empty = Checkout(tmp_path / "empty")
+    for task in ("archive.list", "archive.verify"):
+        assert empty.run(task).stdout == "No archive yet: invoke up\n"
     shutil.copytree(shop.root / "backups", empty.root / "backups")
     assert "is what was written" in empty.run("archive.verify").stdout
     listed = empty.json("archive.list")["archives"]

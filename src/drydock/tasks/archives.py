@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from drydock.recovery.bases.base import Base
     from drydock.recovery.upkeep.audit_part import Finding
 
+NOTHING = "No archive yet: invoke up"
+
 
 @command(
     help={
@@ -60,15 +62,15 @@ def list_archive(console: Console, json: bool = False) -> None:
 def verify(console: Console, json: bool = False) -> None:
     """Read the whole archive again: every base backup, every segment, and whether one follows the other."""
     from drydock.errors import DrydockError
+    from drydock.recovery.archive.folders import system_identifiers
 
     findings, unread = _findings(console)
     for what in unread:
         console.note(what)
     lines = [line for found in findings for line in (f"{found.where}: {found.what}", f"    → {found.fix}")]
     data = [{"where": found.where, "what": found.what, "fix": found.fix} for found in findings]
-    console.result(
-        {"findings": data, "unread": unread}, lines or ["All that was archived is there, and is what was written."]
-    )
+    sound = "All that was archived is there, and is what was written." if system_identifiers(settings()) else NOTHING
+    console.result({"findings": data, "unread": unread}, lines or [sound])
     if findings:
         what = f"{len(findings)} things are" if len(findings) > 1 else "1 thing is"
         raise DrydockError(f"{what} wrong with the archive.", hint="invoke archive.list")
@@ -141,7 +143,7 @@ def _parts(archive: Archive) -> list[dict[str, object]]:
 
 def _listing(found: dict[str, dict[str, list[dict[str, object]]]]) -> Iterator[str]:
     if not found:
-        yield "No archive yet: invoke up"
+        yield NOTHING
     for identifier, held in found.items():
         yield f"cluster {identifier}"
         rows = [("  base backup", "taken (UTC)", "part", "WAL", "size", ""), *map(_base_row, held["bases"])]
