@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,12 @@ import pytest
 from drydock import postgres
 from drydock.checks import Status
 from drydock.engine import ARCHIVER
-from drydock.engine.process_table import inside
+from drydock.engine.process_table import inside, wait_ended
 from drydock.errors import NotReadyError
 from drydock.recovery.archive import progress
 from drydock.recovery.archive.folders import Archive, Form, Part, part_folder, slot_name
 from drydock.recovery.bases import base
-from drydock.recovery.upkeep import attendant
+from drydock.recovery.upkeep import attendant, inspection
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
 from tests import commits
 from tests.checkout import Checkout
@@ -356,6 +357,52 @@ def test_a_part_whose_files_are_gone(shop: Checkout) -> None:
     shutil.rmtree(part_folder(shop.environment))
     assert "is gone" in heal(shop)
     assert last(shop).hole
+
+
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_backups_that_are_taken_away_under_the_archiver(shop: Checkout, tmp_path: Path, how: str) -> None:
+    """Everybody says so; up ends that archiver, begins a new part, and has a base backup taken."""
+    environment = shop.environment
+    backups, part = environment.settings.backups, part_folder(environment)
+    before = receivers(shop)
+    shutil.move(backups, tmp_path / "aside") if how == "moved" else shutil.rmtree(backups)
+    assert check(shop)["status"] == "warn"
+    assert f"{part} is gone" in check(shop)["detail"]
+    assert f"{part} is gone" in shop.run("mark", "nowhere", code=None).stderr
+    assert {"where": str(part), "what": inspection.GONE} in [
+        {name: found[name] for name in ("where", "what")} for found in shop.json("archive.verify", code=1)["findings"]
+    ]
+    assert f"{part} is gone" in heal(shop)
+    assert last(shop).hole
+    assert last(shop).name != part.name
+    taken = [one.part for one in base.bases(archive(shop))]
+    assert taken == [last(shop).name] or base.due(shop.environment)
+    assert len(receivers(shop)) == 1
+    assert receivers(shop) != before
+    lsn = write(shop, f"Anew, {how}")
+    assert received(shop, f"Anew, {how}", lsn)
+
+
+def test_an_archiver_without_its_folder_ends_with_the_servers(
+    embedded_engine: str, make_checkout: Callable[..., Checkout]
+) -> None:
+    """Also where it is paused: Postgres does not end before it has everything."""
+    checkout = make_checkout(ENGINE=embedded_engine, WAL_ARCHIVE="on")
+    for task in (("down",), ("destroy", "--yes")):
+        begun = datetime.now(UTC).isoformat()
+        checkout.run("up")
+        dismiss(checkout, begun)
+        (receiver,) = inside(part_folder(checkout.environment))
+        shutil.rmtree(checkout.environment.settings.backups)
+        os.kill(receiver, signal.SIGSTOP)
+        eventually(lambda: checkout.environment.engine.archiver().status == "paused", "the archiver is paused")
+        checkout.run(*task)
+        assert wait_ended(receiver, 0)
+
+
+def receivers(checkout: Checkout) -> list[tuple[object, ...]]:
+    """The server's side of what receives its WAL, but for a base backup's."""
+    return checkout.query("SELECT active_pid FROM pg_replication_slots WHERE slot_name ~ '^drydock_[0-9]' AND active")
 
 
 def test_a_kill_before_the_part_was_recorded(shop: Checkout) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from drydock.checkout import HOST
 from drydock.engine import ARCHIVER, ServiceState, configuration, wheels
+from drydock.engine.process_table import command_line
 from drydock.engine.processes import Server
 from drydock.recovery.archive.folders import part_folder, slot_name
 
@@ -22,12 +23,15 @@ HOW = ("--synchronous", "--status-interval=1", "--no-password")
 
 
 class Archiver:
-    """Launched like a server and found again like one, by the folder that it works in."""
+    """Launched like a server and found again like one, by the folder that it works in.
+
+    Where somebody removed that folder or moved it away, it goes on all the same, and is known by its command line.
+    """
 
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout
         # It keeps no pid file.
-        self.process = Server(ARCHIVER, checkout.settings.folder, "")
+        self.process = Server(ARCHIVER, checkout.settings.folder, "", self._is_ours)
 
     @property
     def folder(self) -> Path:
@@ -64,6 +68,10 @@ class Archiver:
         status, pid, code = self.process.status(self.folder)
         detail = f"{PROGRAM} {wheels.versions().postgres}"
         return ServiceState(status=status, exit_code=code, detail=f"{detail} (process {pid})" if pid else detail)
+
+    def _is_ours(self, pid: int) -> bool:
+        """The program may lie elsewhere by now: its folder is the virtual environment's."""
+        return command_line(pid)[1:] == self._command()[1:]
 
     def _command(self) -> list[str]:
         """The folder is the one that it works in: it may move with its checkout."""

@@ -94,6 +94,16 @@ def exit_code(pid: int) -> int | None:
     return child.returncode if child else None
 
 
+def command_line(pid: int) -> list[str]:
+    """The words that a process was started with; none where it has ended or belongs to somebody else."""
+    if sys.platform != "linux":
+        return _command_line_with_psutil(pid)
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
 def works_in(pid: int, folder: str) -> bool:
     """True where the process is a server that works in the folder or below it; `folder` has no symbolic links."""
     if sys.platform == "linux" and not _is_below(_folder_in_proc(pid), folder):
@@ -153,6 +163,15 @@ def _look_with_psutil(pid: int) -> Seen | None:
         return Seen(process.name(), process.status() == psutil.STATUS_STOPPED, process.cwd())
     except (psutil.Error, OSError):
         return None
+
+
+def _command_line_with_psutil(pid: int) -> list[str]:
+    import psutil
+
+    try:
+        return list(psutil.Process(pid).cmdline())
+    except (psutil.Error, OSError):
+        return []
 
 
 def _wait_on_handle(pid: int, timeout: float) -> bool:

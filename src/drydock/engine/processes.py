@@ -20,7 +20,7 @@ from drydock.files import write_atomic
 from drydock.settings import child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 STOP_TIMEOUT = 60.0  # seconds for a shutdown checkpoint; the same as the containers' stop_grace_period
 LOG_LIMIT = 10 << 20  # bytes
@@ -111,14 +111,18 @@ class Server:
         service: `postgres` or `redis`.
         folder: the checkout's .drydock.
         pid_file: name of the pid file that the server itself keeps in its volume.
+        known: tells the last launch's process by another sign, where it does not work in its volume.
     """
 
-    def __init__(self, service: str, folder: Path, pid_file: str) -> None:
+    def __init__(
+        self, service: str, folder: Path, pid_file: str, known: Callable[[int], bool] = lambda _pid: False
+    ) -> None:
         self.service = service
         self.log = folder / "logs" / f"{service}.log"
         self._volumes = folder / "volumes"
         self._record = folder / "run" / f"{service}.json"
         self._pid_file = pid_file
+        self._known = known
 
     def launched(self) -> Launch | None:
         """What the last launch wrote down; None after a clean stop, or where the note is unreadable."""
@@ -128,14 +132,14 @@ class Server:
             return None
 
     def pid(self, volume: Path) -> int | None:
-        """The server's process, proven to work in the launched volume or in `volume`."""
+        """The server's process, proven to work in the launched volume or in `volume`, or `known`."""
         launch = self.launched()
         for folder in map(os.path.realpath, dict.fromkeys((self._folder(launch, volume), volume))):
             candidates = (launch.pid if launch else 0, read_pid(Path(folder) / self._pid_file))
             found = next((pid for pid in candidates if pid and works_in(pid, folder)), None)
             if found:
                 return found
-        return None
+        return launch.pid if launch and self._known(launch.pid) else None
 
     def status(self, volume: Path) -> tuple[str, int | None, int | None]:
         """`running`, `paused`, `exited` or `absent`; the process, where there is one; the exit code, where known."""
@@ -177,8 +181,9 @@ class Server:
 
     def resume(self, volume: Path) -> None:
         """Let a paused server go on."""
-        for pid in inside(volume):
-            _signal(pid, signal.SIGCONT)
+        for pid in {*inside(volume), self.pid(volume)}:
+            if pid:
+                _signal(pid, signal.SIGCONT)
 
     def stop(self, volume: Path, kind: signal.Signals) -> bool:
         """End the server with `kind` and wait until it is gone; False where nothing ran.

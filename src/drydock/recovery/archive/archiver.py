@@ -75,8 +75,8 @@ def prepare(environment: Environment, report: Callable[[str], None]) -> bool:
         lost = _lost(environment, archive, part, connection)
         if lost or part is None:
             environment.engine.stop_archiver()
-            incarnation, gone = environment.state.incarnation, part is None and bool(lost)
-            part = begin(archive, connection, incarnation=incarnation, reason=lost or FIRST, hole=gone)
+            incarnation, gone = environment.state.incarnation, environment.state.part if lost and not part else ""
+            part = begin(archive, connection, incarnation=incarnation, reason=lost or FIRST, gone=gone)
             if lost:
                 report(f"the WAL archive begins anew (part {part.name}): {lost}")
         elif not _slots(connection)[slot_name(part.name)].active:
@@ -111,7 +111,7 @@ def launch(environment: Environment, report: Callable[[str], None]) -> None:
 
 
 def begin(
-    archive: Archive, connection: Connection, *, incarnation: int, reason: str, parent: int = 0, hole: bool = False
+    archive: Archive, connection: Connection, *, incarnation: int, reason: str, parent: int = 0, gone: str = ""
 ) -> Part:
     """Begin a part: a slot, so that the server keeps its WAL from now on, then a folder for it.
 
@@ -121,14 +121,16 @@ def begin(
         incarnation: whose WAL it will be.
         reason: for the description.
         parent: the incarnation that was restored from.
-        hole: whether WAL before it is known to be missing; otherwise found out from the part before.
+        gone: the part before it, where that is not there any more: its WAL is missing, and base backups bear its name.
     """
     earlier = [part for part in archive.parts() if part.incarnation == incarnation]
-    name = part_name(incarnation, 1 + max((part_order(part.name)[1] for part in earlier), default=0))
+    names = [*(part.name for part in earlier), *([gone] if gone else [])]
+    name = part_name(incarnation, 1 + max((part_order(before)[1] for before in names), default=0))
     start, timeline = _make_slot(connection, slot_name(name))
-    if earlier:
+    hole = bool(gone)
+    if earlier and not hole:
         before = earlier[-1]
-        hole = hole or start > receiving.complete_to(before, archive.segments(before.name))
+        hole = start > receiving.complete_to(before, archive.segments(before.name))
     part = Part(
         system_identifier=archive.system_identifier,
         name=name,

@@ -19,7 +19,7 @@ from drydock.checks import Check, Status
 from drydock.console import size
 from drydock.errors import NotReadyError
 from drydock.recovery.archive import synchronous
-from drydock.recovery.archive.folders import part_folder, slot_name
+from drydock.recovery.archive.folders import PART_FILE, part_folder, slot_name
 from drydock.recovery.wal.positions import format_lsn, parse_lsn
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Progress:
         seconds: since anything was received, while there is something to receive; 0 otherwise.
         wanted: whether commits are to wait for the archiver (WAL_ARCHIVE_SYNCHRONOUS).
         awaited: whether they do.
+        gone: the folder of the part, where somebody took it away, which does not end the archiver; empty otherwise.
     """
 
     part: str
@@ -69,6 +70,7 @@ class Progress:
     seconds: float = 0.0
     wanted: bool = False
     awaited: bool = False
+    gone: str = ""
 
     @property
     def lag(self) -> int:
@@ -97,8 +99,15 @@ def read(checkout: Checkout, answer: str) -> Progress:
         slot=found["slot"] or "",
         wanted=checkout.settings.synchronous,
         awaited=found["awaited"],
+        gone=missing_folder(checkout),
     )
     return replace(seen, seconds=_silence(part_folder(checkout))) if seen.lag else seen
+
+
+def missing_folder(checkout: Checkout) -> str:
+    """The folder of the part that is being written, where it is not there; empty where it is."""
+    folder = part_folder(checkout)
+    return "" if (folder / PART_FILE).exists() else str(folder)
 
 
 def look(checkout: Checkout) -> Progress:
@@ -180,7 +189,7 @@ class _Archiver:
 
 def check(progress: Progress) -> Check:
     """What `status` says of it; an archiver that does not run is a warning, for all the data is there."""
-    problem = _problem(progress)
+    problem = f"{progress.gone} is gone, with all that was archived there" if progress.gone else _problem(progress)
     lag = f"{size(progress.lag)} behind" + (f" for {progress.seconds:.0f} s" if progress.seconds >= 1 else "")
     if problem:
         return Check(CHECK, Status.WARN, f"{problem}; {lag}", "invoke up")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drydock.environment import Environment
     from drydock.settings import Settings
 
+GONE = "it is gone, and the WAL of this environment with it"
 ENCRYPTED = f"*{encryption.SUFFIX}"
 
 
@@ -31,7 +32,7 @@ def inspect(settings: Settings, environment: Environment | None, report: Callabl
         environment: whose engine has pg_waldump, and whose server is asked; None where there is none.
         report: takes a line per piece of work.
     """
-    found = []
+    found = _gone(settings, environment)
     for identifier in system_identifiers(settings):
         archive, sealing = Archive(settings, identifier), encryption.sealing(settings)
         writing, received, problems = _server(settings, environment, archive)
@@ -58,6 +59,14 @@ def unread(settings: Settings, environment: Environment | None) -> list[str]:
     if archives and not environment:
         missing.append("the records of the WAL were not read one by one: that takes an environment (invoke up)")
     return missing
+
+
+def _gone(settings: Settings, environment: Environment | None) -> list[Finding]:
+    """The part that is being written, where nothing of it is there any more to look at."""
+    if environment is None or not settings.archiving or not environment.state.part:
+        return []
+    folder = progress.missing_folder(environment)
+    return [Finding(folder, GONE, "invoke up: it begins a new part")] if folder else []
 
 
 def _closed(archive: Archive) -> bool:

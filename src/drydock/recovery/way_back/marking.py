@@ -174,12 +174,14 @@ def _refuse_without_archive(environment: Environment, connection: Connection, ar
         raise UnmarkedError("WAL_ARCHIVE is off", hint="Set WAL_ARCHIVE=on in .env, then: invoke up")
     if not environment.state.part:
         raise UnmarkedError("the archiver was never started", hint="invoke up")
-    query = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND active"
-    if not connection.execute(query, (slot_name(environment.state.part),)).rowcount:
-        from drydock.recovery.archive import progress
+    from drydock.recovery.archive import progress
 
-        if reason := progress.absence(environment):
-            raise UnmarkedError(reason, hint="invoke up")
+    if gone := progress.missing_folder(environment):
+        raise UnmarkedError(f"{gone} is gone", hint="invoke up")
+    query = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND active"
+    connected = connection.execute(query, (slot_name(environment.state.part),)).rowcount
+    if not connected and (reason := progress.absence(environment)):
+        raise UnmarkedError(reason, hint="invoke up")
     # Whether it is sound, and nothing is missing after it, is for the plan of a restore to say: every reset waits here.
     if not any(archive.bases.glob("[0-9]*/base.json")):
         raise UnmarkedError("the first base backup is not finished", hint="invoke status shows how far it is")
