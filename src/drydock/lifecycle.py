@@ -154,6 +154,9 @@ def _make_usable(environment: Environment, report: Callable[[str], None]) -> Non
 
 
 def _start(environment: Environment, report: Callable[[str], None]) -> None:
+    from drydock.recovery.archive import synchronous
+
+    synchronous.release_in_vain(environment)
     _assign_ports(environment, report)
     try:
         environment.engine.start(report)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from drydock.engine.processes import STOP_TIMEOUT
 from drydock.recovery.archive import synchronous
 from drydock.recovery.restores import branches
 from tests import timeline
@@ -62,6 +64,24 @@ def test_commits_wait_for_the_archive_until_up_finds_that_none_may_come(numbers:
     shop.environment.engine.stop_archiver()
     _insert(shop, 10)
     assert numbers.all() == [7, 8, 9, 10]
+
+
+def test_a_session_whose_end_waits_for_the_archive_keeps_no_server_up(numbers: Numbers) -> None:
+    """Its temporary tables go with a commit, which nothing interrupts: `down` and `up` end the waiting themselves."""
+    shop = numbers.checkout
+    for task in ("up", "down"):
+        shop.environment.engine.stop_archiver()
+        with psycopg.connect(shop.environment.database_url(shop.environment.superuser), autocommit=True) as session:
+            for statement in (
+                "SET synchronous_commit = local",
+                "CREATE TEMP TABLE mine ()",
+                "RESET synchronous_commit",
+            ):
+                session.execute(statement)
+        eventually(lambda: shop.query(WAITING), "the end of the session waits")
+        begun = time.monotonic()
+        shop.run(task)
+        assert time.monotonic() - begun < STOP_TIMEOUT
 
 
 def test_a_restore_and_a_branch_of_it(numbers: Numbers) -> None:

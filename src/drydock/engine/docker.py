@@ -20,6 +20,7 @@ from drydock.engine.docker_answers import failing, reason, service_state
 from drydock.engine.docker_archiver import Archiver, unpause
 from drydock.errors import EngineError
 from drydock.images.resolve import major_of, resolve
+from drydock.recovery.archive import synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,6 +121,7 @@ class DockerEngine:
         ran = any(state.status != "absent" for state in (*self.inspect().values(), self.archiver()))
         if ran:
             with failing("stop Postgres before the archiver"):
+                synchronous.release_in_vain(self.checkout)
                 self._archiver.let_postgres_end()
             self.declaration().down()
         return ran

@@ -30,6 +30,7 @@ from drydock.engine.embedded_archiver import Archiver
 from drydock.engine.processes import Server, clean_environment, end_all, unprivileged
 from drydock.errors import EngineError
 from drydock.files import spread
+from drydock.recovery.archive import synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +99,7 @@ class EmbeddedEngine:
         """Stop both servers cleanly, and the archiver after Postgres; False where nothing ran."""
         with failing("stop the servers"):
             self._archiver.resume()
+            synchronous.release_in_vain(self.checkout)
             return any([self._end(POSTGRES), self._archiver.stop(), self._end(REDIS)])
 
     def destroy(self) -> list[str]:

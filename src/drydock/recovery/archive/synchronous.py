@@ -10,9 +10,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from drydock import wire
+from drydock.checkout import SUPERUSER
+from drydock.errors import NotReadyError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from drydock.checkout import Checkout
     from drydock.postgres import Connection
 
 SWITCH = "WAL_ARCHIVE_SYNCHRONOUS"
@@ -23,6 +28,11 @@ STANDBY = "pg_receivewal"
 NOBODY = f"{SETTING}="
 STATE = "SELECT state, sync_state FROM pg_stat_replication WHERE application_name = %s ORDER BY sync_state DESC"
 TIMEOUT, POLL = 15.0, 0.01  # seconds
+ASKING = 5.0  # seconds
+IN_VAIN = f"""
+    SELECT 1 FROM (SELECT setting FROM pg_file_settings WHERE name = '{SETTING}' ORDER BY seqno DESC LIMIT 1) AS names
+    WHERE setting = '{STANDBY}' AND NOT EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '{STANDBY}')
+"""  # noqa: S608 - names of our own
 
 
 def demand(connection: Connection, report: Callable[[str], None]) -> None:
@@ -54,6 +64,23 @@ def release(connection: Connection) -> None:
     if _standbys(connection) == STANDBY:
         connection.execute(f"ALTER SYSTEM RESET {SETTING}")
         connection.execute("SELECT pg_reload_conf()")
+
+
+def release_in_vain(checkout: Checkout) -> None:
+    """Have no commit wait where no archiver is connected; nothing happens where the server does not answer.
+
+    A session that waits does not end when it is told to (SyncRepWaitForLSN of syncrep.c): neither does a server then,
+    nor DROP DATABASE … (FORCE).
+    """
+    if not checkout.state.part:
+        return
+    try:
+        with wire.connect(checkout, checkout.superuser, SUPERUSER, timeout=ASKING) as session:
+            if session.query(IN_VAIN):
+                session.query(f"ALTER SYSTEM RESET {SETTING}")
+                session.query("SELECT pg_reload_conf()")
+    except (OSError, NotReadyError):
+        return  # where no server of ours answers nobody waits
 
 
 def _standbys(connection: Connection) -> str:
