@@ -68,6 +68,17 @@ class MarkMade:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """A database that goes."""
+
+    timeline: int
+    lsn: int
+    xid: int
+    ended: int | None = None
+    what: str = "database"
+
+
+@dataclass(frozen=True)
 class Counted:
     """What a stretch of WAL did."""
 
@@ -103,6 +114,7 @@ class World:
         self.deleted: set[tuple[str, Segment]] = set()
         self.damaged: set[int] = set()
         self.tablespaces: dict[int, str] = {}
+        self.drops: list[Drop] = []
         self._serial = 0
         self._open("1", 1, SEGMENT_SIZE)
 
@@ -311,6 +323,11 @@ class Archived:
         made = self.world.tablespaces
         between = (r for r in self._records(descent) if lsn <= r.lsn < end and r.serial in made)
         return next(((r.timeline, r.lsn, made[r.serial]) for r in between), None)
+
+    def dropping(self, descent: Descent, lsn: int) -> list[Drop]:
+        """Those in the middle of which it lies."""
+        drops = (one for one in self.world.drops if one.lsn < lsn and descent.holds(one.timeline, one.lsn))
+        return [one for one in drops if one.ended is None or one.ended >= lsn]
 
     def covered(self, descent: Descent, start: int, end: int) -> bool:
         """Whether every record is there."""

@@ -46,6 +46,9 @@ NAMES = {
     ("XLOG", "SWITCH"): records.SWITCHED,
     ("LogicalMessage", "MESSAGE"): records.SAID,
     ("Tablespace", "CREATE"): records.SPACE_MADE,
+    ("Tablespace", "DROP"): records.SPACE_DROPPED,
+    ("Database", "DROP"): records.DATABASE_DROPPED,
+    ("Heap", "INPLACE"): records.IN_PLACE,
 }
 # Something of every kind, with images of pages that are whole, have a hole, and are compressed.
 STATEMENTS: tuple[str, ...] = (
@@ -70,6 +73,8 @@ STATEMENTS: tuple[str, ...] = (
     "SET allow_in_place_tablespaces = on",
     "CREATE TABLESPACE beside LOCATION ''",
     "DROP TABLESPACE beside",
+    "CREATE DATABASE second",
+    "DROP DATABASE second",
     "BEGIN; SAVEPOINT a; INSERT INTO t VALUES (-4); RELEASE a; SAVEPOINT b; DROP TABLE t; COMMIT",
     "CHECKPOINT",
 )

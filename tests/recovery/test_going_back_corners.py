@@ -133,6 +133,45 @@ def test_a_branch_subscribes_to_nothing(numbers: Numbers) -> None:
         checkout.query("DROP SUBSCRIPTION news")
 
 
+def test_before_a_database_was_dropped_it_is_there(numbers: Numbers) -> None:
+    """Its files go, and it is made invalid, before the record that commits the drop: the stop is before all of that."""
+    checkout = numbers.checkout
+    for statement in ("CREATE DATABASE second OWNER app_owner", "CREATE DATABASE third"):
+        checkout.query(statement)
+    checkout.query("CREATE TABLE kept AS SELECT generate_series(1, 500)", database="second")
+    third = dropped(numbers, "third")
+    second = dropped(numbers, "second")
+    checkout.run("restore", "--before-xid", second, "--yes")
+    assert checkout.query("SELECT count(*) FROM kept", database="second") == [(500,)]
+    assert checkout.query("SELECT datname FROM pg_database WHERE datname = 'third'") == []
+    checkout.run("undo")
+    checkout.run("restore", "--before-xid", third, "--branch", "past")
+    ask = ("--command", "SELECT datname FROM pg_database WHERE datconnlimit = -1 ORDER BY 1", "--args", "-XAt")
+    assert {"second", "third"} < set(checkout.run("psql", "--branch", "past", *ask).stdout.split())
+    checkout.run("branch.drop", "past", "--yes")
+
+
+def dropped(numbers: Numbers, database: str) -> str:
+    """Drop a database; returns its transaction, which is the newest that ended."""
+    numbers.checkout.query(f"DROP DATABASE {database}")
+    query = "SELECT pg_walfile_name(pg_current_wal_lsn()), pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1"
+    ((segment, xid),) = numbers.checkout.query(query)
+    numbers.archived()
+    return f"{int(segment[:8], 16)}:{xid}"
+
+
+def test_a_database_that_is_half_dropped_at_the_stop_is_no_restore(numbers: Numbers) -> None:
+    """Where the drop cannot be told from its records, the server beside tells: nothing is put in place."""
+    checkout = numbers.checkout
+    checkout.query("CREATE DATABASE second")
+    checkout.query("VACUUM FULL pg_database")  # in another file from now on
+    xid = dropped(numbers, "second")
+    before = checkout.environment.state
+    told = checkout.run("restore", "--before-xid", xid, "--yes", code=3).stderr
+    assert "this was being dropped, which cannot be stopped halfway: second" in told
+    assert checkout.environment.state == before
+
+
 def test_a_database_that_was_closed_at_that_moment_is_opened(numbers: Numbers) -> None:
     """Before a reset's own transaction: its rows are not counted, and branch, table and cluster have them all."""
     checkout = numbers.checkout

@@ -17,7 +17,7 @@ from drydock.recovery.plans.moments import Clock
 from drydock.recovery.plans.situation import Ahead
 from drydock.recovery.plans.targets import AtLsn, AtMark, AtTime, AtXid, Latest, Target
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Segment, format_lsn, parse_lsn
-from tests.recovery_world import EPOCH, STEP, Record, World
+from tests.recovery_world import EPOCH, STEP, Drop, Record, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -261,6 +261,33 @@ def test_a_tablespace_made_while_a_base_backup_was_taken_is_refused() -> None:
     world.bases[-1] = replace(backup, start=made.lsn)
     with pytest.raises(RefusedError, match="makes a tablespace"):
         plan.make(AtXid(world.write().xid), world.situation())
+
+
+def test_a_stop_within_a_drop_is_moved_to_before_it() -> None:
+    """Replayed halfway the database would be lost: the same transactions end earlier, and others ask."""
+    world = busy()
+    begun, ended = world.write(transaction=False), world.write()
+    world.drops.append(Drop(1, begun.lsn, ended.xid, ended.lsn))
+    found = plan.make(AtXid(ended.xid), world.situation())
+    assert (found.stop.lsn, found.stop.inclusive, found.end) == (begun.lsn, False, begun.end)
+    assert plan.make(AtXid(ended.xid, inclusive=True), world.situation()).stop.lsn == ended.lsn
+    world.drops[:] = [Drop(1, begun.lsn, world.cluster.xid + 2, world.cluster.lsn + STEP)]
+    last = world.write()
+    with pytest.raises(RefusedError, match="was dropping a database at that moment") as caught:
+        plan.make(AtXid(last.xid, inclusive=True), world.situation())
+    assert caught.value.hint == f"invoke restore --lsn 1:{format_lsn(begun.lsn)} goes back to right before it began."
+
+
+def test_a_drop_that_a_crash_ended_keeps_nobody_from_what_came_later() -> None:
+    """No record says how it ended: the last moment before it is moved to before it, and none behind a base backup."""
+    world = busy()
+    begun = world.write(transaction=False)
+    world.drops.append(Drop(1, begun.lsn, 9999))
+    last = world.write(transaction=False)
+    assert plan.make(Latest(), world.situation()).stop.lsn == begun.lsn
+    backup = world.back_up()
+    assert plan.make(Latest(), world.situation()).stop.lsn == backup.stop
+    assert plan.make(AtXid(world.write().xid, inclusive=True), world.situation()).stop.lsn > last.lsn
 
 
 def test_trap_5_an_idle_database_is_restored_to_now() -> None:

@@ -47,6 +47,23 @@ class Summary:
     ddl: int
 
 
+@dataclass(frozen=True)
+class Dropping:
+    """A database or a tablespace that a transaction drops, which rolling it back does not undo.
+
+    Attributes:
+        lsn: of its first record that cannot be undone.
+        what: `database` or `tablespace`.
+        ended: where its last record begins; None where none is known.
+    """
+
+    timeline: int
+    lsn: int
+    xid: int
+    what: str
+    ended: int | None
+
+
 class History:
     """The index of an archive for reading; what is not indexed yet is not there (`indexing.refresh`).
 
@@ -156,6 +173,24 @@ class History:
         )
         found = chain.from_iterable(self.index.rows(query, piece) for piece in stretches(descent, lsn, end))
         return next(((int(timeline), int(at), str(folder)) for timeline, at, folder in found), None)
+
+    def dropping(self, descent: Descent, lsn: int) -> list[Dropping]:
+        """What transactions were dropping that had begun to before a position and not ended, latest first."""
+        query = (
+            "SELECT timeline, lsn, xid, file FROM events"
+            " WHERE timeline = ? AND lsn >= ? AND lsn < ? AND kind = 'dropping'"
+        )
+        found = chain.from_iterable(self.index.rows(query, piece) for piece in stretches(descent, 0, lsn))
+        drops = [Dropping(timeline, at, xid, what, self._ended(descent, xid, at)) for timeline, at, xid, what in found]
+        return sorted((one for one in drops if one.ended is None or one.ended >= lsn), key=lambda one: -one.lsn)
+
+    def _ended(self, descent: Descent, xid: int, lsn: int) -> int | None:
+        """Where the transaction ended that had a number at a position."""
+        query = (
+            "SELECT min(lsn) FROM transactions WHERE xid = ? AND state < 2 AND timeline = ? AND lsn >= ? AND lsn < ?"
+        )
+        found = (self.index.rows(query, (xid, *piece))[0][0] for piece in stretches(descent, lsn, FAR))
+        return next((int(at) for at in found if at is not None), None)
 
     def covered(self, descent: Descent, start: int, end: int) -> bool:
         """True where all records between two positions of a descent have been read, up to the one before `end`."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from drydock import postgres
 from drydock.recovery.history.row_counts import DELETED, INSERTED, UPDATED
-from drydock.recovery.history.work import LARGE_OBJECTS, RENAMING, Work, database_of, read_work
+from drydock.recovery.history.work import DATABASES, LARGE_OBJECTS, RENAMING, SHARED, Work, database_of, read_work
 from drydock.recovery.wal import record_bodies as bodies
 from drydock.recovery.wal import records as kinds
 from drydock.recovery.wal.waldump import record_end
@@ -38,6 +38,8 @@ _ONE_EACH = {
     kinds.DELETE: 0,
     kinds.MULTI_INSERT: 0,
 }
+DROPPED = {kinds.DATABASE_DROPPED: "database", kinds.SPACE_DROPPED: "tablespace"}
+OUTRIGHT = {kinds.SPACE_MADE, kinds.IN_PLACE, *DROPPED}
 HALF = 1 << 31  # xids are compared modulo 2^32 (TransactionIdPrecedes)
 STATES: dict[int, State] = {
     kinds.COMMIT: "committed",
@@ -83,10 +85,13 @@ class Assembler:
         whole_from: transactions from this xid on began in the WAL that was read; None: not known yet;
             ALL: all of them did.
         aside: databases in which drydock alone works.
-        events: tablespaces made (kind `tablespace`, with their folder) and databases that became drydock's alone
-            (`aside`) or no longer are (`open`): position, transaction, kind, and which. Whoever replays the making of
-            a tablespace makes one at once, whatever becomes of the transaction. They are not dumped: whoever writes
-            down the rest takes them.
+        databases: the number of the file of pg_database, which VACUUM FULL changes.
+        marked: the last record that changed the row of a database in place, be it of a DROP DATABASE without a number
+            yet; 0: none.
+        events: position, transaction, kind, and which. Databases that became drydock's alone (`aside`) or no longer are
+            (`open`); and what is done by whoever replays the record, whatever becomes of the transaction: tablespaces
+            made (`tablespace`, with their folder), tablespaces and databases dropped (`dropping`). They are not dumped:
+            whoever writes down the rest takes them.
     """
 
     def __init__(self, *, whole_from: int | None = None) -> None:
@@ -95,6 +100,8 @@ class Assembler:
         self.next_xid = 0
         self.whole_from = whole_from
         self.aside: set[str] = set()
+        self.databases = DATABASES
+        self.marked = 0
         self.events: list[tuple[int, int, str, str]] = []
 
     def feed(self, stretch: Stretch) -> list[Ended]:
@@ -110,7 +117,10 @@ class Assembler:
                 plain = not data[place + 25] & bodies.HAS_IMAGE
                 table, number = _table(data[place + 28 : place + 40] if plain else bodies.block_file(data, place))
                 if number:
+                    number = DATABASES if number == self.databases else number
                     work.changes_catalogue(table, number, kind)
+                    if number == DATABASES and kind == kinds.DELETE:
+                        self._drops(xid, self.marked or stretch.position(place), "database")
                     continue
                 counts = work.rows
                 counts[table] = counts.get(table, 0) + (one_each[kind] or _rows(kind, data, place))
@@ -137,6 +147,8 @@ class Assembler:
                 "next_xid": self.next_xid,
                 "whole_from": self.whole_from,
                 "aside": sorted(self.aside),
+                "databases": self.databases,
+                "marked": self.marked,
             }
         )
 
@@ -145,7 +157,7 @@ class Assembler:
         """The one that `dump` wrote down."""
         raw = json.loads(text)
         made = cls(whole_from=raw["whole_from"])
-        made.next_xid = raw["next_xid"]
+        made.next_xid, made.databases, made.marked = raw["next_xid"], raw["databases"], raw["marked"]
         made.aside = set(raw["aside"])
         made.going_on = {int(xid): read_work(work) for xid, work in raw["going_on"].items()}
         made.prepared = {int(xid): read_work(work) for xid, work in raw["prepared"].items()}
@@ -167,10 +179,8 @@ class Assembler:
             work = self._work(xid)
             work.ddl |= not work.copying
             work.created.append((stretch.position(place), bodies.created(data, at)))
-        elif kind == kinds.SPACE_MADE:
-            self.events.append((stretch.position(place), xid, "tablespace", bodies.location(data, at)))
-        elif kind == kinds.DATABASE_DROPPED:
-            self._hand(stretch.position(place), xid, ((str(bodies.dropped_database(data, at)), False),))
+        elif kind in OUTRIGHT:
+            self._outright(kind, xid, stretch.position(place), data, place)
         elif kind == kinds.LOCK:
             self._locked(bodies.locks(data, at))
         elif kind == kinds.RUNNING:
@@ -199,6 +209,23 @@ class Assembler:
         """A session changes nothing but its own database, and what all of them share."""
         database = work.database or database_of(next(iter(work.rows), b"//"))
         return database in self.aside
+
+    def _outright(self, kind: int, xid: int, position: int, data: bytes, place: int) -> None:
+        """DROP DATABASE makes the database invalid in place before it deletes its row (dropdb() in dbcommands.c)."""
+        if kind == kinds.SPACE_MADE:
+            self.events.append((position, xid, "tablespace", bodies.location(data, bodies.body(data, place))))
+        elif kind in DROPPED:
+            if kind == kinds.DATABASE_DROPPED:
+                self._hand(position, xid, ((str(bodies.dropped_database(data, bodies.body(data, place))), False),))
+            self._drops(xid, position, DROPPED[kind])
+        elif (file := bodies.FILE.unpack(bodies.block_file(data, place)))[0] == SHARED:
+            # Only pg_database of these is ever changed in place (callers of heap_inplace_update()).
+            self.databases, self.marked = file[2], position
+
+    def _drops(self, xid: int, position: int, what: str) -> None:
+        """Without a transaction, files are removed that were moved elsewhere: ALTER DATABASE … SET TABLESPACE."""
+        if xid:
+            self.events.append((position, xid, "dropping", what))
 
     def _locked(self, locks: list[tuple[int, int, int]]) -> None:
         for xid, database, relation in locks:
@@ -278,8 +305,9 @@ def full_xid(xid: int, next_xid: int) -> int | None:
 @cache
 def _table(file: bytes) -> tuple[bytes, int]:
     """A file as text, and its number where it is a catalogue's; large objects are somebody's data."""
-    number = bodies.FILE.unpack(file)[2]
-    return bodies.text(file), number if number < FIRST_NORMAL and number != LARGE_OBJECTS else 0
+    tablespace, _, number = bodies.FILE.unpack(file)
+    catalogue = tablespace == SHARED or (number < FIRST_NORMAL and number != LARGE_OBJECTS)
+    return bodies.text(file), number if catalogue else 0
 
 
 def _rows(kind: int, data: bytes, place: int) -> int:

@@ -14,6 +14,7 @@ Rows = dict[bytes, int]  # by file, as `row_counts.pack` has them
 RENAMING = {1259: 1, 2615: 2}  # files of pg_class and pg_namespace; see Work.renaming
 LARGE_OBJECTS = 2613
 DATABASES = 1262
+SHARED = 1664  # GLOBALTABLESPACE_OID: catalogues that all databases share, and nothing else
 # Catalogues that no change of a schema writes alone: statistics of ANALYZE with their toast, large objects' owners; and
 # of those that all databases share the databases themselves with their settings, owners, rights and comments.
 _NOT_DDL = frozenset({2619, 2840, 3429, 3430, 2995, DATABASES, 2964, 1214, 2396})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from drydock.errors import RefusedError
 from drydock.recovery.archive.chain import MissingError
-from drydock.recovery.plans import resolve, windows
+from drydock.recovery.plans import resolve, sparing, windows
 from drydock.recovery.plans.targets import described
 from drydock.recovery.wal.positions import SEGMENT_SIZE, Descent, format_lsn
 
@@ -111,7 +111,7 @@ def make(target: Target, situation: Situation) -> Plan:
         RefusedError: where it cannot be proven that the restore would be what was asked for: it names the restorable
             window, the missing piece, or what it could mean.
     """
-    resolved = resolve.resolve(target, situation)
+    resolved = sparing.spared(resolve.resolve(target, situation), situation)
     descent = situation.chain.descent(resolved.stop.timeline)
     base, segments = _reached_from(resolved, descent, situation)
     plan = Plan(

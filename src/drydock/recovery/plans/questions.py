@@ -64,6 +64,35 @@ class Summary(Protocol):
         ...
 
 
+class Dropping(Protocol):
+    """A database or a tablespace that a transaction drops, which rolling it back does not undo."""
+
+    @property
+    def timeline(self) -> int:
+        """The timeline it was written on."""
+        ...
+
+    @property
+    def lsn(self) -> int:
+        """Of its first record that cannot be undone."""
+        ...
+
+    @property
+    def xid(self) -> int:
+        """The transaction."""
+        ...
+
+    @property
+    def what(self) -> str:
+        """`database` or `tablespace`."""
+        ...
+
+    @property
+    def ended(self) -> int | None:
+        """Where its last record begins; None where none is known."""
+        ...
+
+
 class Positions(Protocol):
     """Questions about the WAL of a line of descent, answered from what is in the archive."""
 
@@ -97,6 +126,10 @@ class Positions(Protocol):
 
     def tablespace(self, descent: Descent, lsn: int, end: int) -> tuple[int, int, str] | None:
         """The first record in [lsn, end) that makes a tablespace in a folder of its own: timeline, position, folder."""
+        ...
+
+    def dropping(self, descent: Descent, lsn: int) -> Sequence[Dropping]:
+        """What transactions were dropping that had begun to before a position and not ended, latest first."""
         ...
 
     def covered(self, descent: Descent, start: int, end: int) -> bool:

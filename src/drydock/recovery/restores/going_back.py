@@ -207,11 +207,16 @@ def _blaming(trip: Trip) -> Iterator[None]:
 
 
 def _prove(paused: Paused, archive: Archive) -> None:
-    """Stop where the server is of another cluster than the archive.
+    """Stop where the server is of another cluster than the archive, or stands where a database is half dropped.
 
     Raises:
         RefusedError: then.
     """
+    if paused.dropped:
+        raise RefusedError(
+            f"At that moment this was being dropped, which cannot be stopped halfway: {paused.dropped}.",
+            hint="invoke restore with an earlier target",
+        )
     if paused.system_identifier != archive.system_identifier:
         raise RefusedError(
             f"The base backup is of the cluster {paused.system_identifier}, not of {archive.system_identifier}.",

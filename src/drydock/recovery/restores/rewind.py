@@ -61,9 +61,16 @@ ALONE = (
 _STOPPED = re.compile(r'recovery stopping (before|after) WAL location \(LSN\) "([0-9A-F]+/[0-9A-F]+)"')
 _PAUSING = "pausing at the end of recovery"
 _TOO_LOW = re.compile(r"(max_\w+) = \d+ is a lower setting than on the primary server, where its value was (\d+)")
+# A database is invalid for good from when it begins to be dropped, whose transaction then marks the row (dropdb() in
+# src/backend/commands/dbcommands.c). One that such a transaction left behind was invalid at that moment as well.
 # All of it in one question: to ask costs some 40 ms here, and three times as many on Docker.
 _READ_BACK = """SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn(), system_identifier,
-    pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC' FROM pg_control_system()"""
+    pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', (
+        SELECT string_agg(quote_ident(datname), ', ') FROM pg_database,
+            LATERAL (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) AS snapshot
+        WHERE datconnlimit = -2 AND (xmax = '0' OR 'in progress' =
+            pg_xact_status((next - ((next - xmax::text::bigint) & 4294967295))::text::xid8)))
+    FROM pg_control_system()"""
 _LAST_WORDS = re.compile(r"\b(?:FATAL|PANIC|ERROR): +(.*)")
 
 
@@ -121,13 +128,14 @@ class Paused:
     """A server that stands at the stop: its volume, the position behind the last record, its cluster and last commit.
 
     `last_commit` is UTC as the server words it; empty where no commit was replayed. `raised` is what the WAL asked for
-    beyond the base backup's settings, by name.
+    beyond the base backup's settings, by name. `dropped` are the databases that were being dropped, and so are lost.
     """
 
     volume: str
     replayed: int
     system_identifier: str
     last_commit: str
+    dropped: str = ""
     raised: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -232,8 +240,8 @@ def _wait(beside: Beside, volume: str) -> tuple[str, Paused | None]:
 
 def _paused(beside: Beside, volume: str) -> Paused | None:
     """What the server says of itself; None where it does not pause yet."""
-    state, position, system_identifier, last_commit = beside.ask(volume, _READ_BACK).strip().split("|")
-    return Paused(volume, parse_lsn(position), system_identifier, last_commit) if state == "paused" else None
+    state, position, cluster, last_commit, dropped = beside.ask(volume, _READ_BACK).strip().split("|", 4)
+    return Paused(volume, parse_lsn(position), cluster, last_commit, dropped) if state == "paused" else None
 
 
 def _compare(log: str, stop: Stop) -> int:

@@ -50,8 +50,10 @@ SWITCH = (XLOG, 0x40)
     SAID,
     SWITCHED,
     SPACE_MADE,
+    SPACE_DROPPED,
     DATABASE_DROPPED,
-) = range(1, 19)
+    IN_PLACE,
+) = range(1, 21)
 _KINDS = {
     (HEAP, 0x00): INSERT,
     (HEAP, 0x10): DELETE,
@@ -71,7 +73,9 @@ _KINDS = {
     SWITCH: SWITCHED,
     (MESSAGE, 0x00): SAID,
     (TABLESPACE, 0x00): SPACE_MADE,
+    (TABLESPACE, 0x10): SPACE_DROPPED,
     (DATABASE, 0x20): DATABASE_DROPPED,
+    (HEAP, 0x70): IN_PLACE,
 }
 ROWS = MULTI_INSERT  # kinds up to this one are changes of rows
 
