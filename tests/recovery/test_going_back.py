@@ -59,6 +59,17 @@ def test_a_plan_names_tables_that_are_as_young_as_the_mistake(numbers: Numbers) 
     numbers.checkout.query("DROP TABLE young", role="owner")
 
 
+def test_a_plan_keeps_the_tables_of_different_databases_apart(numbers: Numbers) -> None:
+    """A namesake in another database is named with it, as the history names both; drydock's own tables are not."""
+    checkout, xids = numbers.checkout, fresh(numbers, 2)
+    checkout.query("CREATE DATABASE second OWNER app_owner")
+    checkout.query("CREATE TABLE numbers AS SELECT generate_series(1, 100)", database="second")
+    checkout.query("WITH mine AS (INSERT INTO numbers VALUES (3)) UPDATE drydock.facts SET value = value")
+    tables = checkout.json("restore", "--before-xid", xids[1], "--plan")["plan"]["undone"]["tables"]
+    assert {name: counts["inserted"] for name, counts in tables.items()} == {"numbers": 2, "second:numbers": 100}
+    checkout.query("DROP DATABASE second")
+
+
 def test_without_a_yes_nothing_changes(numbers: Numbers) -> None:
     """The question comes after the moment was looked at; no answer leaves the data and nothing beside it."""
     xids = fresh(numbers, 2)

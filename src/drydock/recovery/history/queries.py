@@ -38,7 +38,8 @@ class Summary:
 
     Attributes:
         transactions: how many of them changed anything, as the history counts.
-        tables: rows inserted, updated and deleted; a file that no table can be proven for is `?(16392)`.
+        tables: rows inserted, updated and deleted, but for what only drydock writes; a file that no table can be proven
+            for is `?(16392)`.
         ddl: how many of them changed the schema.
     """
 
@@ -160,7 +161,7 @@ class History:
                     continue
                 transactions += times
                 ddl += changed
-                for table, count in named.items():
+                for table, count in ((name, rows) for name, rows in named.items() if not _own(name)):
                     before = tables.get(table, (0, 0, 0))
                     tables[table] = (before[0] + count[0], before[1] + count[1], before[2] + count[2])
         return Summary(transactions, tables, ddl)
@@ -203,6 +204,11 @@ class History:
 
     def _one(self, where: str, values: Sequence[object], order: str) -> Transaction | None:
         return next(iter(self.index.transactions(ENDED + where, values, order=order, limit=1)), None)
+
+
+def _own(table: str) -> bool:
+    """Whether only drydock writes it, in whatever database."""
+    return table.rpartition(":")[2] in OWN
 
 
 def _times(count: str, times: int) -> Counts:

@@ -47,7 +47,8 @@ def look(environment: Environment, archive: Archive, clock: Clock) -> Iterator[S
     copies = _copies(archive)
     chain = Chain(copies, _histories(archive, sealing), Files(sealing))
     indexing.refresh(environment.engine, archive, sealing)
-    with Read(archive, environment.engine, chain, sealing) as positions:
+    home = environment.settings.database
+    with Read(archive, environment.engine, chain, sealing, home=home) as positions:
         yield Situation(
             chain=chain,
             bases=base.bases(archive),
@@ -78,8 +79,8 @@ class Files:
 class Read(History):
     """What the index knows, and what it does not: where records begin that end no transaction."""
 
-    def __init__(self, archive: Archive, engine: Engine, chain: Chain, sealing: Sealing) -> None:
-        super().__init__(archive)
+    def __init__(self, archive: Archive, engine: Engine, chain: Chain, sealing: Sealing, *, home: str = "") -> None:
+        super().__init__(archive, home)
         self.engine, self.chain, self.sealing = engine, chain, sealing
 
     def record_from(self, descent: Descent, lsn: int) -> tuple[int, int] | None:
