@@ -73,10 +73,11 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
     With a `backup`, a first start restores it instead of seeding.
 
     Raises:
-        RefusedError: where a backup is given and there is data already.
+        RefusedError: where a backup is given and there is data already; where the application's database is gone, and
+            the archive has it: everything else runs then.
         DrydockError: naming what failed; a second call goes on from there.
     """
-    from drydock import stale_redis
+    from drydock import lost_database, stale_redis
     from drydock.recovery.upkeep import attendant
 
     choose_engine(environment, console.step)
@@ -84,9 +85,12 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
     with _loading_libraries(environment), console.phase("start"):
         _start(environment, console.step)
     with console.phase("wait until usable"):
-        _make_usable(environment, console.step)
+        there = _make_usable(environment, console.step)
         if stale_redis.pay(environment):
             console.step("Redis is flushed: what it held belonged to the data from before")
+    if not there:
+        with _archiving(environment, console):
+            raise lost_database.refusal(environment)
     result = Up(environment, changed=True, checks=[])
     if backup:
         from drydock.backup import beginning
@@ -110,16 +114,18 @@ def bring_up(environment: Environment, console: Console, backup: Entry | None = 
 def resume(environment: Environment, report: Callable[[str], None]) -> None:
     """Start both servers on what the state says now, wait until they are usable, and have them archived again.
 
-    An archiver that does not come up is told, and stops nothing.
+    An archiver that does not come up is told, and stops nothing; nor does it where the application's database is gone,
+    as it may be from a cluster that was kept.
 
     Raises:
         DrydockError: naming what failed; `up` goes on from there.
     """
-    from drydock import stale_redis
+    from drydock import lost_database, stale_redis
     from drydock.recovery.archive import archiver
 
     _start(environment, report)
-    _make_usable(environment, report)
+    if not _make_usable(environment, report):
+        report(lost_database.refusal(environment).message)
     stale_redis.pay(environment)
     environment.record(started_with=_digest(environment), runs=environment.engine.fingerprint())
     try:
@@ -142,15 +148,22 @@ def choose_engine(environment: Environment, report: Callable[[str], None]) -> No
     environment.record(engine=name, engine_reason=reason)
 
 
-def _make_usable(environment: Environment, report: Callable[[str], None]) -> None:
-    from drydock import postgres, template
+def _make_usable(environment: Environment, report: Callable[[str], None]) -> bool:
+    """False where the application's database is gone and the archive has it, so that none is made in its place."""
+    from drydock import lost_database, postgres, template
     from drydock.recovery.restores import unfinished
 
     readiness.wait_for_servers(environment)
     with postgres.administer(environment) as connection:
         template.heal(environment, connection)
-    postgres.bootstrap(environment)
+        gone = lost_database.gone(environment, connection)
+    there = not (gone and lost_database.kept(environment))
+    if there:
+        postgres.bootstrap(environment)
+    if gone and there:
+        report(f"the database {environment.settings.database} was gone: created anew")
     unfinished.clear(environment, report)
+    return there
 
 
 def _start(environment: Environment, report: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from drydock import redis_client, revisions, wire
+from drydock import lost_database, redis_client, revisions, wire
 from drydock.checkout import HOST
 from drydock.checks import Check, Status
 from drydock.engine import POSTGRES, REDIS
@@ -160,13 +160,20 @@ def _inside(environment: Environment) -> Iterator[Check]:
             current = session.query(_REVISIONS.format(table=wire.identifier(table))) if versioned == "t" else []
             seeded = session.query(_SEEDED) if noted == "t" else []
     except (OSError, DrydockError) as error:
-        yield Check("postgres:query", Status.FAIL, _one_line(error), "invoke up", time.monotonic() - begun)
+        told = _one_line(error)
+        yield Check("postgres:query", Status.FAIL, told, _fix(environment, told), time.monotonic() - begun)
         return
     yield _identity(environment, identifier, version, time.monotonic() - begun)
     yield from _extensions(environment, json.loads(extensions or "{}"))
     yield _schema(environment, [str(row[0]) for row in current])
     yield _seeds(environment, seeded[0][0] if seeded else None)
     yield from _archive(environment, archived or "{}")
+
+
+def _fix(environment: Environment, told: str) -> str:
+    """A database that is gone is one that an archive may have."""
+    missing = f'database "{environment.settings.database}" does not exist' in told
+    return lost_database.WAY_BACK if missing and lost_database.kept(environment) else "invoke up"
 
 
 def _stranger(environment: Environment) -> str:

@@ -59,6 +59,13 @@ def test_data_stays_across_down_and_up(checkout: Checkout) -> None:
     assert checkout.redis("GET", "kept") == "yes"
 
 
+def test_a_database_that_no_archive_has_is_created_anew_and_told(scratch: Checkout) -> None:
+    """Without an archive there is nothing to bring it back from."""
+    scratch.query("DROP DATABASE app WITH (FORCE)", database="postgres")
+    assert "the database app was gone: created anew" in scratch.run("up").stderr
+    assert scratch.query("SELECT count(*) FROM messages") == [(1194,)]
+
+
 def test_env_gives_urls_that_connect(ready: Checkout) -> None:
     """What `invoke env` prints is what a shell can evaluate, and the URLs work."""
     lines = ready.run("env").stdout.splitlines()

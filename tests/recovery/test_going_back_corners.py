@@ -194,3 +194,24 @@ def test_a_database_that_was_closed_at_that_moment_is_opened(numbers: Numbers) -
     assert told in result.stdout
     assert "rows of" not in result.stdout + result.stderr
     assert numbers.all() == [1]
+
+
+def test_a_dropped_application_database_is_brought_back_and_not_seeded_anew(numbers: Numbers) -> None:
+    """`up` puts no empty one in its place, `status` names the way back, and undo leads to where it is gone."""
+    checkout = numbers.checkout
+    checkout.query("DELETE FROM numbers")
+    numbers.add(7)
+    (moment,) = checkout.query("SELECT clock_timestamp()::text")[0]
+    numbers.archived()
+    checkout.query("DROP DATABASE app WITH (FORCE)", database="postgres")
+    query = next(check for check in checkout.json("status", code=None)["checks"] if check["name"] == "postgres:query")
+    assert query["fix"].startswith("invoke restore --at")
+    told = checkout.run("up", code=3).stderr
+    assert "The database app is gone from this cluster, which had it before." in told
+    assert "invoke restore --at" in told
+    checkout.run("restore", "--at", moment, "--yes")
+    assert numbers.all() == [7]
+    assert "The database app is gone" in checkout.run("undo").stderr
+    checkout.run("up", code=3)
+    checkout.run("redo")
+    assert numbers.all() == [7]
