@@ -109,7 +109,10 @@ def test_a_table_that_was_never_written_to_is_known(shop: Checkout) -> None:
     finally:
         shop.query("DROP TABLE untouched")
     shop.run("reset")
-    assert "No transaction fits" in shop.run("history", "--table", "messages").stdout
+    told = shop.run("history", "--table", "messages").stdout
+    assert "No transaction fits" in told
+    assert "Other databases have tables of that name: --table app__previous:messages" in told
+    assert listed(shop, "--table", "app__previous:messages")
     shop.query("UPDATE messages SET role = role")
     assert len(listed(shop, "--table", "messages")) == 1
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from drydock.console import size, table
-from drydock.errors import SettingsError
+from drydock.errors import SettingsError, word
 from drydock.tasks.common import MANY_LINES, command, whole_number
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def history(  # noqa: PLR0913, PLR0917 - each is a flag
     for problem in missing:
         console.note(problem)
     found = listing.told(archive, environment.settings.database, wanted)
-    lines = _lines(archive, found) if found.lines else [_nothing(archive, narrowed=bool(since or table))]
+    lines = _lines(archive, found) if found.lines else _nothing(archive, found, narrowed=bool(since or table))
     console.result({"transactions": [_data(line) for line in found.lines], "missing": missing}, lines)
 
 
@@ -88,8 +88,11 @@ def _lsn(lsn: int) -> str:
     return format_lsn(lsn)
 
 
-def _nothing(archive: Archive, *, narrowed: bool) -> str:
-    """What there is to say of an empty history: how far back it goes, be it that everything was made before."""
+def _nothing(archive: Archive, found: Told, *, narrowed: bool) -> Iterator[str]:
+    """What there is to say of an empty history: how far back it goes, be it that everything was made before.
+
+    A table that took another database's place, as reset and restore have it, has the earlier changes under its name.
+    """
     from drydock.recovery.bases.base import bases
 
     # WAL from before the oldest base backup goes when nothing needs it any more: that it is told is no promise.
@@ -97,7 +100,10 @@ def _nothing(archive: Archive, *, narrowed: bool) -> str:
     moment = f"{min(begun, default=datetime.now(UTC)).astimezone():%Y-%m-%d %H:%M:%S}"
     told = f"No transaction fits. The archive goes back to {moment}"
     told = told if narrowed else f"Nothing was changed since {moment}, from when on everything is archived"
-    return f"{told}. --aborted shows transactions that were rolled back as well."
+    yield f"{told}. --aborted shows transactions that were rolled back as well."
+    if found.elsewhere:
+        named = ", ".join(f"--table {word(one)}" for one in found.elsewhere)
+        yield f"Other databases have tables of that name: {named}"
 
 
 def _lines(archive: Archive, found: Told) -> Iterator[str]:

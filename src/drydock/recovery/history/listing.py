@@ -95,10 +95,12 @@ class Told:
 
     Attributes:
         several: True where there is more than one timeline, told or not: a number alone may not say which is meant.
+        elsewhere: tables of that name in other databases, as the history names them, where no transaction fits.
     """
 
     lines: list[Line]
     several: bool
+    elsewhere: list[str]
 
 
 def told(archive: Archive, database: str, wanted: Wanted) -> Told:
@@ -118,7 +120,9 @@ def told(archive: Archive, database: str, wanted: Wanted) -> Told:
         timelines = [number for (number,) in history.index.rows("SELECT DISTINCT timeline FROM runs")]
         streams = [_of_timeline(history, timeline, wanted) for timeline in timelines]
         merged = heapq.merge(*streams, key=lambda line: line.transaction.moment, reverse=True)
-        return Told(list(islice(merged, wanted.limit)), len(timelines) > 1)
+        lines = list(islice(merged, wanted.limit))
+        elsewhere = _elsewhere(history.names.known(), wanted.table) if wanted.table and not lines else []
+        return Told(lines, len(timelines) > 1, elsewhere)
 
 
 def _of_timeline(history: History, timeline: int, wanted: Wanted) -> Iterator[Line]:
@@ -157,10 +161,15 @@ def _known(history: History, table: str) -> str:
     known = history.names.known()
     if name in known or history.names.files(name):
         return name
-    elsewhere = sorted(one for one in known if one.endswith(f":{name}"))
+    elsewhere = _elsewhere(known, name)
     near = [*elsewhere, *difflib.get_close_matches(name, sorted(known - {*elsewhere}), n=NEAR)]
     hint = f"Near it: {', '.join(near[:NEAR])}" if near else "invoke history shows the tables as it names them"
     raise DrydockError(f"The history knows no table {table!r}.", hint=hint)
+
+
+def _elsewhere(known: set[str], table: str) -> list[str]:
+    """The tables of that name in other databases."""
+    return sorted(one for one in known if one.endswith(f":{table}"))
 
 
 def _who(text: str) -> dict[str, object]:
