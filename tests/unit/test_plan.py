@@ -425,6 +425,17 @@ def test_a_timeline_whose_history_is_missing_is_refused() -> None:
         plan.make(Latest(), situation)
 
 
+@pytest.mark.parametrize("target", [AtXid(705, 9), AtLsn(SEGMENT_SIZE, 9), Latest(9)])
+def test_a_timeline_that_never_was_is_told_with_those_that_are(target: Target) -> None:
+    """Nothing of it is in the archive: that is another thing than a history that is missing."""
+    world = busy()
+    world.restore(world.records[1][5])
+    world.write()
+    with pytest.raises(RefusedError, match=r"There is no timeline 9 in the archive: there are 1, 2\.") as caught:
+        plan.make(target, world.situation())
+    assert caught.value.hint == "invoke history shows them."
+
+
 def test_an_incarnation_of_which_nothing_arrived_is_not_taken_for_the_one_before() -> None:
     """What was lived after a restore is not on the timeline that the restore began on."""
     world = busy()

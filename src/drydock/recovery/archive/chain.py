@@ -76,11 +76,16 @@ class Chain:
         """The line that leads to a timeline.
 
         Raises:
-            RefusedError: where its history is not there, or there are two that differ.
+            RefusedError: where there is no such timeline, its history is not there, or there are two that differ.
         """
         texts = self._histories.get(timeline, [])
         if len(texts) > 1:
             raise _two_histories(timeline)
+        if timeline != 1 and timeline not in (known := self.timelines()):
+            raise RefusedError(
+                f"There is no timeline {timeline} in the archive: there are {', '.join(map(str, known)) or 'none'}.",
+                hint="invoke history shows them.",
+            )
         if not texts and timeline != 1:
             raise RefusedError(
                 f"Nothing tells where timeline {timeline} came from: {history_name(timeline)} is missing.",
