@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from drydock.recovery.restores import rewind
+import pytest
+
+from drydock.errors import RefusedError
+from drydock.recovery.restores import going_back, rewind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,3 +42,10 @@ def test_wal_brings_its_folder_along() -> None:
     with tarfile.open(fileobj=volume.content) as archive:
         found = [(member.name, member.isdir(), member.mode) for member in archive]
     assert found == [("pg_wal", True, 0o700), ("pg_wal/000000010000000000000001", False, 0o600)]
+
+
+def test_a_server_beside_with_a_half_dropped_database_is_refused() -> None:
+    """Whatever the plan knew of it: the database is named, and nothing is put in place."""
+    paused = rewind.Paused("volume", 0, "7", "", dropped="second")
+    with pytest.raises(RefusedError, match="cannot be stopped halfway: second"):
+        going_back._prove(paused, cast("Any", SimpleNamespace(system_identifier="7")))
