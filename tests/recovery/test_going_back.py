@@ -297,6 +297,8 @@ def test_a_table_comes_back_in_place(numbers: Numbers) -> None:
     checkout.run("restore", "--before-xid", xids[1], "--table", "numbers", "--replace", "--yes")
     assert numbers.all() == [1]
     assert checkout.query("SELECT to_regclass('other') IS NOT NULL") == [(True,)]
+    # Of the transactions that it took, none is to be gone back to.
+    assert checkout.run("history").stdout.splitlines()[-1] == "to take the restore back: invoke undo"
     checkout.run("undo")
     assert numbers.all() == [1, 2, 3]
     checkout.query("DROP TABLE other")

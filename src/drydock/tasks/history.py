@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 TABLES = 4  # of a transaction, in a line
-OF_A_RESTORE = {"task": "invoke restore"}  # what begins a timeline: invoke undo takes a restore back, not a moment
+OF_A_RESTORE = {"task": "invoke restore"}
 COLUMNS = ("inserted", "updated", "deleted")
 
 
@@ -114,8 +114,12 @@ def _lines(archive: Archive, found: Told) -> Iterator[str]:
     offered = (
         line for line in found.lines if line.transaction.committed and not (line.undone or line.transaction.aside)
     )
-    newest = next((line.transaction for line in offered if line.who != OF_A_RESTORE), None)
-    if newest and any(base.stop <= newest.lsn for base in bases(archive)):
+    # A restore of the cluster begins a timeline, and is taken back with it; one of tables is among other transactions.
+    line = next((line for line in offered if not (line.begins and line.who == OF_A_RESTORE)), None)
+    newest = line.transaction if line else None
+    if line and line.who == OF_A_RESTORE:
+        yield "to take the restore back: invoke undo"
+    elif newest and any(base.stop <= newest.lsn for base in bases(archive)):
         xid = f"{newest.timeline}:{newest.xid}" if found.several else newest.xid
         yield f"to take one back with all that came after it: invoke restore --before-xid {xid}"
     elif newest:

@@ -61,12 +61,14 @@ class Line:
     Attributes:
         undone: True where the data of today does not descend from it: a restore went back behind it.
         who: what it said of itself: its JSON object, or plain words as `text`; empty where it said nothing.
+        begins: True where it is the first of a timeline that branched off another: a restore of the whole cluster.
     """
 
     transaction: Transaction
     tables: dict[str, Counts]
     undone: bool
     who: dict[str, object]
+    begins: bool
 
 
 def bring_up(environment: Environment) -> tuple[Archive, list[str]]:
@@ -136,12 +138,18 @@ def _of_timeline(history: History, timeline: int, wanted: Wanted) -> Iterator[Li
         values += [timeline, moment, moment]
     shapes = _shapes(history, wanted.table) if wanted.table else [None]
     streams = [history.index.transactions(" AND ".join(where), values, order="lsn DESC", shape=one) for one in shapes]
-    present = history.present()
+    present, begun = history.present(), _begun(history, timeline)
     for found in heapq.merge(*streams, key=lambda transaction: transaction.lsn, reverse=True):
         tables = history.names.tables(found.timeline, found.lsn, found.rows)
         if wanted.table in tables if wanted.table else found.ddl or found.who or not OWN.issuperset(tables):
             undone = present is not None and not present.holds(found.timeline, found.end)
-            yield Line(found, tables, undone, _who(found.who))
+            yield Line(found, tables, undone, _who(found.who), begins=found.lsn == begun)
+
+
+def _begun(history: History, timeline: int) -> int | None:
+    """The first transaction of a timeline that another one led to; None of the first timeline of all."""
+    query = f"SELECT min(lsn) FROM transactions WHERE timeline = ? AND state = 0 AND {TELLING}"  # noqa: S608 - constants
+    return None if timeline == 1 else next(lsn for (lsn,) in history.index.rows(query, (timeline,)))
 
 
 def _shapes(history: History, table: str) -> Sequence[int | None]:
