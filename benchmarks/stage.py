@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import run
 from drydock.engine.docker import DockerEngine
+from drydock.files import spread
 from drydock.recovery.upkeep import attendant
 from drydock.settings import child_environment
 from tests.checkout import Checkout
@@ -29,6 +30,7 @@ def checkout(engine: str) -> Iterator[Checkout]:
     registry can be reached or not.
     """
     with tempfile.TemporaryDirectory(prefix="drydock-benchmark-") as folder:
+        spread(Path(folder))  # for the data directories that peers fill beside it, as for drydock's own
         made = Checkout(Path(folder) / "dock", ENGINE=engine, WAL_ARCHIVE="on")
         try:
             made.run("up")
