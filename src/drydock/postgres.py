@@ -94,8 +94,10 @@ def _unreachable(environment: Environment, error: psycopg.Error) -> NotReadyErro
             hint="Put back the passwords this environment was created with; `invoke doctor` says who listens there.",
         )
     port = environment.state.postgres_port
-    # libpq's first line has the reason behind the address; what follows are details and guesses.
-    reason = str(error).strip().partition("\n")[0].rpartition(f"port {port} failed: ")[2].rstrip(".")
+    # libpq's first line has the reason behind the address; of what follows the server's details are no guesses.
+    first, *others = str(error).strip().splitlines()
+    reasons = [first.rpartition(f"port {port} failed: ")[2], *(line for line in others if line.startswith("DETAIL:"))]
+    reason = ". ".join(line.removeprefix("DETAIL:").strip(" .") for line in reasons)
     return NotReadyError(f"Postgres does not answer on port {port}: {reason}.", hint="invoke up")
 
 

@@ -108,10 +108,11 @@ def test_a_table_that_was_never_written_to_is_known(shop: Checkout) -> None:
         assert "No transaction fits" in shop.run("history", "--table", "untouched").stdout
     finally:
         shop.query("DROP TABLE untouched")
+    shop.query("UPDATE messages SET role = role")
     shop.run("reset")
     told = shop.run("history", "--table", "messages").stdout
     assert "No transaction fits" in told
-    assert "Other databases have tables of that name: --table app__previous:messages" in told
+    assert re.search(r"Other databases have tables of that name: .*--table app__previous:messages", told)
     assert listed(shop, "--table", "app__previous:messages")
     shop.query("UPDATE messages SET role = role")
     assert len(listed(shop, "--table", "messages")) == 1

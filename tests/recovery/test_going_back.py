@@ -378,7 +378,9 @@ def test_a_checkout_without_an_archive_stays_as_it_was(make_checkout: Callable[.
 def test_an_environment_that_was_never_up_is_none(numbers: Numbers, make_checkout: Callable[..., Checkout]) -> None:
     """A plan in an empty checkout records no ports: nobody else's servers are asked, and nobody is told of port 0."""
     checkout = make_checkout(ENGINE="embedded", WAL_ARCHIVE="on")
+    numbers.checkout.run("down")  # so that nobody writes below it
     shutil.copytree(numbers.checkout.root / "backups", checkout.root / "backups", dirs_exist_ok=True)
+    numbers.checkout.run("up")
     checkout.run("restore", "--latest", "--plan")
     for words in (["env"], ["health"], ["status"], ["backup"], ["redis-cli", "--command", "PING"]):
         assert "This checkout has no environment yet" in checkout.run(*words, code=1).stderr

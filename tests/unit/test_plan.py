@@ -264,7 +264,7 @@ def test_a_tablespace_made_while_a_base_backup_was_taken_is_refused() -> None:
 
 
 def test_a_stop_within_a_drop_is_moved_to_before_it() -> None:
-    """Replayed halfway the database would be lost: the same transactions end earlier, and others ask."""
+    """Replayed halfway it would be lost: the same transactions end earlier. With others meanwhile a tablespace asks."""
     world = busy()
     begun, ended = world.write(transaction=False), world.write()
     world.drops.append(Drop(1, begun.lsn, ended.xid, ended.lsn))
@@ -273,7 +273,9 @@ def test_a_stop_within_a_drop_is_moved_to_before_it() -> None:
     assert plan.make(AtXid(ended.xid, inclusive=True), world.situation()).stop.lsn == ended.lsn
     world.drops[:] = [Drop(1, begun.lsn, world.cluster.xid + 2, world.cluster.lsn + STEP)]
     last = world.write()
-    with pytest.raises(RefusedError, match="was dropping a database at that moment") as caught:
+    assert plan.make(AtXid(last.xid, inclusive=True), world.situation()).stop.lsn == last.lsn
+    world.drops[:] = [replace(world.drops[0], what="tablespace")]
+    with pytest.raises(RefusedError, match="was dropping a tablespace at that moment") as caught:
         plan.make(AtXid(last.xid, inclusive=True), world.situation())
     assert caught.value.hint == f"invoke restore --lsn 1:{format_lsn(begun.lsn)} goes back to right before it began."
 

@@ -23,17 +23,20 @@ if TYPE_CHECKING:
 def spared(resolved: Resolved, situation: Situation) -> Resolved:
     """The same, or an earlier stop with the same transactions, at which nothing is half dropped.
 
+    A database may be so all the same, where other transactions were committed meanwhile. Most are drydock's own, which
+    a reset has dropped behind it; whether one is not, the server beside tells by its name.
+
     Raises:
-        RefusedError: where there is none, for others were committed meanwhile.
+        RefusedError: where a tablespace is.
     """
     descent = situation.chain.descent(resolved.stop.timeline)
     for drop in situation.positions.dropping(descent, _past(resolved.stop)):
         if not situation.positions.between(descent, drop.lsn, _past(resolved.stop)).transactions:
             resolved = _before(drop, resolved, descent, situation)
-        elif drop.ended is not None:
+        elif drop.ended is not None and drop.what == "tablespace":
             where = f"{drop.timeline}:{format_lsn(drop.lsn)}"
             raise RefusedError(
-                f"Transaction {drop.xid} was dropping a {drop.what} at that moment, which cannot be stopped halfway, "
+                f"Transaction {drop.xid} was dropping a tablespace at that moment, which cannot be stopped halfway, "
                 "and other transactions were committed meanwhile.",
                 hint=f"invoke restore --lsn {where} goes back to right before it began.",
             )

@@ -185,7 +185,7 @@ def _beside(trip: Trip, work: Work) -> Iterator[Paused]:
     try:
         with _blaming(trip):
             paused = rewind.rewind(beside, work.volume, recipe, report)
-        _prove(paused, trip.archive)
+        _prove(paused, trip.archive, environment.settings.database)
         yield paused
     except BaseException:
         unfinished.clear(environment, _silent)
@@ -206,16 +206,19 @@ def _blaming(trip: Trip) -> Iterator[None]:
         raise
 
 
-def _prove(paused: Paused, archive: Archive) -> None:
+def _prove(paused: Paused, archive: Archive, live: str) -> None:
     """Stop where the server is of another cluster than the archive, or stands where a database is half dropped.
+
+    Those that drydock makes and drops for itself are dropped once more by whoever finds them (`template.heal`).
 
     Raises:
         RefusedError: then.
     """
-    if paused.dropped:
+    lost = ", ".join(name for name in paused.dropped if not name.startswith(f"{live}__"))
+    if lost:
         raise RefusedError(
-            f"At that moment this was being dropped, which cannot be stopped halfway: {paused.dropped}.",
-            hint="invoke restore with an earlier target",
+            f"At that moment this was being dropped, which cannot be stopped halfway: {lost}.",
+            hint='invoke restore --at TIME, with a moment before that: invoke restore --at "10 minutes ago"',
         )
     if paused.system_identifier != archive.system_identifier:
         raise RefusedError(

@@ -7,6 +7,7 @@ all its WAL in pg_wal, and pauses there. What it stopped at is read back and com
 from __future__ import annotations
 
 import io
+import json
 import re
 import tarfile
 import time
@@ -66,7 +67,7 @@ _TOO_LOW = re.compile(r"(max_\w+) = \d+ is a lower setting than on the primary s
 # All of it in one question: to ask costs some 40 ms here, and three times as many on Docker.
 _READ_BACK = """SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn(), system_identifier,
     pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', (
-        SELECT string_agg(quote_ident(datname), ', ') FROM pg_database,
+        SELECT json_agg(datname) FROM pg_database,
             LATERAL (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) AS snapshot
         WHERE datconnlimit = -2 AND (xmax = '0' OR 'in progress' =
             pg_xact_status((next - ((next - xmax::text::bigint) & 4294967295))::text::xid8)))
@@ -135,7 +136,7 @@ class Paused:
     replayed: int
     system_identifier: str
     last_commit: str
-    dropped: str = ""
+    dropped: tuple[str, ...] = ()
     raised: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -241,7 +242,9 @@ def _wait(beside: Beside, volume: str) -> tuple[str, Paused | None]:
 def _paused(beside: Beside, volume: str) -> Paused | None:
     """What the server says of itself; None where it does not pause yet."""
     state, position, cluster, last_commit, dropped = beside.ask(volume, _READ_BACK).strip().split("|", 4)
-    return Paused(volume, parse_lsn(position), cluster, last_commit, dropped) if state == "paused" else None
+    if state != "paused":
+        return None
+    return Paused(volume, parse_lsn(position), cluster, last_commit, tuple(json.loads(dropped or "[]")))
 
 
 def _compare(log: str, stop: Stop) -> int:
