@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.app.conftest import AppDatabase
 
 GUARDS = sa.text("""
-    SELECT relrowsecurity, relforcerowsecurity, (SELECT array_agg(polname::text ORDER BY 1) FROM pg_policy
+    SELECT relrowsecurity, relforcerowsecurity, (SELECT array_agg(polname::text ORDER BY polname::text) FROM pg_policy
     WHERE polrelid = c.oid) FROM pg_class AS c WHERE relname = 'odd "name"'
 """)
 COLUMNS = (sa.Column("id", sa.Uuid(), primary_key=True), sa.Column("updated_at", sa.DateTime(timezone=True)))

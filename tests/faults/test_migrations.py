@@ -217,7 +217,7 @@ def test_a_model_with_tenants_is_isolated_by_its_migration(shop: Checkout) -> No
         assert shop.json("migrate.check", PYTHONPATH=source)["clean"] is True
         guards = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE relname = 'invoices'"
         assert shop.query(guards) == [(True, True)]
-        names = "SELECT array_agg({0}::text ORDER BY 1) FROM pg_{1} WHERE {2}rel{3} = 'invoices'::regclass"
+        names = "SELECT array_agg({0}::text ORDER BY {0}::text) FROM pg_{1} WHERE {2}rel{3} = 'invoices'::regclass"
         assert shop.query(names.format("polname", "policy", "pol", "id")) == [(["system_access", "tenant_isolation"],)]
         assert shop.query(names.format("tgname", "trigger", "NOT tgisinternal AND tg", "id")) == [(["set_updated_at"],)]
         shop.run("migrate.down", "--yes", PYTHONPATH=source)

@@ -70,10 +70,8 @@ def test_only_one_earlier_database_is_kept(shop: Checkout) -> None:
     """The server drops what the reset before last had replaced, after the command has ended."""
     shop.run("reset")
     shop.run("reset")
-    names = (
-        "SELECT array_agg(datname::text ORDER BY 1) FROM pg_database WHERE datname LIKE 'app%' AND NOT datistemplate"
-    )
-    eventually(lambda: shop.query(names) == [(["app", "app__previous"],)], "one of them left")
+    names = "SELECT datname::text FROM pg_database WHERE datname LIKE 'app%' AND NOT datistemplate ORDER BY 1"
+    eventually(lambda: shop.query(names) == [("app",), ("app__previous",)], "one of them left")
     assert "dropped" not in shop.run("up").stdout
 
 
